@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vfs/inode.h"
+
+void vfs_inode_init(struct vfs_inode *inode, struct vfs_super *sb, uint64_t ino)
+{
+        inode->sb = sb;
+        inode->ino = ino;
+        atomic_init(&inode->size, 0);
+        atomic_init(&inode->dio.nr, 0);
+        rwsem_init(&inode->lock, RANK_INODE);
+}
+
+void vfs_inode_done(struct vfs_inode *inode)
+{
+        assert(atomic_load(&inode->dio.nr) == 0);
+        rwsem_done(&inode->lock);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VFS_SUPER_H
+#define VFS_SUPER_H
+
+/*
+ * What all inodes of one mount share: the device, the queues that carry their I/O,
+ * counters, and the place where one waits for requests to end.
+ */
+
+#include <sys/queue.h>
+
+#include "bdev/bdev.h"
+#include "util/lock.h"
+#include "util/log.h"
+
+enum vfs_counter {
+        VFS_DIRECT_READS,
+        VFS_DIRECT_READ_BYTES,
+        VFS_DEVICE_READS,
+        VFS_BUFFERED_READS,
+        VFS_FALLBACK_INLINE,
+        VFS_FALLBACK_DATA_JOURNAL,
+        VFS_FALLBACK_VERITY,
+        VFS_NOWAIT_AGAIN,
+        VFS_MAP_CACHE_HITS,
+        VFS_MAP_CACHE_MISSES,
+        VFS_NR_COUNTERS,
+};
+
+/* Threads count on different cache lines, so that files do not meet in a counter. */
+#define VFS_COUNTER_STRIPES 16
+
+struct vfs_counter_stripe {
+        _Atomic uint64_t value[VFS_NR_COUNTERS];
+} __attribute__((aligned(CACHE_LINE)));
+
+/* A device queue that is in use on a mount, so that whoever waits can help it. */
+struct vfs_queue {
+        struct uext4_bdev_queue *bdev_queue;
+        uint32_t pins; /* helpers that are driving it now [super.queue_lock] */
+        LIST_ENTRY(vfs_queue) list;
+};
+
+struct vfs_super {
+        struct vfs_counter_stripe counters[VFS_COUNTER_STRIPES];
+        struct uext4_bdev *dev; /* [const] */
+        struct log_sink log;    /* [const] */
+        uint32_t block_bits;    /* [const] log2 of the block size in bytes */
+
+        struct mtx queue_lock; /* RANK_QUEUE_LIST */
+        struct cond queue_unpinned;
+        LIST_HEAD(, vfs_queue) queues; /* [queue_lock] */
+
+        struct mtx drain_lock; /* RANK_DRAIN; sleepers on `ended` */
+        struct cond ended;
+        _Atomic uint32_t nr_sleepers;
+};
+
+void vfs_super_init(struct vfs_super *sb, struct uext4_bdev *dev, const struct log_sink *log);
+void vfs_super_done(struct vfs_super *sb);
+
+/* Make a queue known to helpers, and unknown again: remove waits until no helper is in it. */
+void vfs_queue_add(struct vfs_super *sb, struct vfs_queue *queue);
+void vfs_queue_remove(struct vfs_super *sb, struct vfs_queue *queue);
+
+/*
+ * Architecture rule 5: drive every queue of the mount that has requests under way, each for
+ * at most timeout_ns.  Returns false when there was none.
+ */
+bool vfs_help_queues(struct vfs_super *sb, int64_t timeout_ns);
+
+/* ---- counts of requests under way ---- */
+
+/* A number of requests under way that somebody may wait for to become zero. */
+struct vfs_pending {
+        _Atomic uint32_t nr;
+};
+
+static inline void vfs_pending_begin(struct vfs_pending *p)
+{
+        atomic_fetch_add_explicit(&p->nr, 1, memory_order_relaxed);
+}
+
+/* Wakes those who sleep in vfs_pending_drain(). */
+void vfs_pending_wake(struct vfs_super *sb);
+
+/* `p` may be gone as soon as it is zero: it is not touched afterwards. */
+static inline void vfs_pending_end(struct vfs_super *sb, struct vfs_pending *p)
+{
+        if (atomic_fetch_sub(&p->nr, 1) == 1 && unlikely(atomic_load(&sb->nr_sleepers) > 0))
+                vfs_pending_wake(sb);
+}
+
+/*
+ * Wait until the count is zero, helping the queues that carry the requests (architecture
+ * rule 5): they may be on a queue whose owner sleeps, or is the caller.  Takes no lock
+ * but leaf ones.
+ */
+void vfs_pending_drain(struct vfs_super *sb, struct vfs_pending *p);
+
+/* ---- counters ---- */
+
+unsigned vfs_counter_stripe_new(void);
+
+static inline void vfs_count_by(struct vfs_super *sb, enum vfs_counter what, uint64_t n)
+{
+        static _Thread_local unsigned stripe; /* 0: not chosen yet */
+
+        if (unlikely(stripe == 0))
+                stripe = vfs_counter_stripe_new();
+        atomic_fetch_add_explicit(&sb->counters[stripe % VFS_COUNTER_STRIPES].value[what], n,
+                                  memory_order_relaxed);
+}
+
+static inline void vfs_count(struct vfs_super *sb, enum vfs_counter what)
+{
+        vfs_count_by(sb, what, 1);
+}
+
+uint64_t vfs_counter_sum(struct vfs_super *sb, enum vfs_counter what);
+
+#endif
