@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Direct I/O: between the caller's memory and the device, with nothing in between.
+ *
+ * The submitter walks the mappings of the range and makes device requests ("bios") of them;
+ * neighbours on the device become one.  Each bio holds a reference on the struct iomap_dio,
+ * the submitter another.  Who drops the last one finishes the request: the submitter, then the
+ * result is simply returned; or whoever drove the queue, then complete() is called.
+ *
+ * Order at the end (C16): the count of direct I/O falls before the caller hears.
+ */
+
+#include <limits.h>
+
+#include "iomap/iomap.h"
+#include "util/alloc.h"
+
+/* The kernel moves at most this much per request; a multiple of every block size. */
+#define BIO_MAX_LEN (1u << 30)
+
+static void dio_set_error(struct iomap_dio *dio, int err)
+{
+        int none = 0;
+
+        atomic_compare_exchange_strong(&dio->error, &none, err);
+}
+
+static int64_t dio_result(struct iomap_dio *dio)
+{
+        int err = atomic_load_explicit(&dio->error, memory_order_relaxed);
+
+        return err < 0 ? err : (int64_t)dio->done;
+}
+
+static bool dio_put(struct iomap_dio *dio)
+{
+        return atomic_fetch_sub_explicit(&dio->refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* ---- device requests ---- */
+
+static void bio_release(struct iomap_bio *bio)
+{
+        if (bio->iov_heap)
+                mem_free(bio->iov_heap);
+        if (bio->is_heap)
+                mem_free(bio);
+}
+
+/* Runs in whichever thread drives the queue. */
+static void bio_done(struct uext4_bdev_req *req)
+{
+        struct iomap_bio *bio = container_of(req, struct iomap_bio, req);
+        struct iomap_dio *dio = bio->dio;
+        struct vfs_kiocb *iocb = dio->iocb;
+        int64_t result;
+
+        if (req->result < 0)
+                dio_set_error(dio, req->result);
+        bio_release(bio);
+        if (!dio_put(dio))
+                return;
+        result = dio_result(dio);
+        vfs_pending_end(iocb->inode->sb, &iocb->inode->dio);
+        iocb->complete(iocb, result);
+}
+
+static struct iomap_bio *bio_new(struct iomap_dio *dio)
+{
+        struct iomap_bio *bio;
+
+        if (!dio->first_used) {
+                dio->first_used = true;
+                bio = &dio->first;
+                bio->is_heap = false;
+        } else {
+                bio = mem_alloc(sizeof(*bio));
+                if (!bio)
+                        return NULL;
+                bio->is_heap = true;
+        }
+        bio->dio = dio;
+        bio->iov_heap = NULL;
+        return bio;
+}
+
+/* The vector of the bio: the next `len` bytes of the caller's memory. */
+static int bio_set_vector(struct iomap_bio *bio, const struct iov_iter *iter, uint64_t len)
+{
+        struct iovec *iov = &bio->iov_inline;
+        int nr = iov_iter_nr_segments(iter, len);
+
+        if (nr > 1) {
+                iov = bio->iov_heap = mem_array((size_t)nr, sizeof(*iov));
+                if (!iov)
+                        return -ENOMEM;
+        }
+        iov_iter_slice(iter, len, iov);
+        bio->req.iov = iov;
+        bio->req.nr_iov = nr;
+        return 0;
+}
+
+static int bio_submit(struct iomap_dio *dio, struct iomap_bio *bio)
+{
+        struct uext4_bdev_req *req = &bio->req;
+        struct vfs_kiocb *iocb = dio->iocb;
+        int ret;
+
+        vfs_count(iocb->inode->sb, VFS_DEVICE_READS);
+        if (!iocb->queue) {
+                ret = uext4_bdev_readv(iocb->inode->sb->dev, req->iov, req->nr_iov, req->pos);
+                bio_release(bio);
+                return ret;
+        }
+        atomic_fetch_add_explicit(&dio->refs, 1, memory_order_relaxed);
+        ret = uext4_bdev_queue_add(iocb->queue, req);
+        if (ret < 0) {
+                bio_release(bio);
+                dio_put(dio); /* never the last: the submitter holds one */
+        }
+        return ret;
+}
+
+/* ---- the submitting side ---- */
+
+/* A stretch of the device that is being collected; it ends where the next does not follow on.
+ */
+struct stretch {
+        struct iov_iter from; /* the caller's memory at its start */
+        uint64_t addr;
+        uint64_t len; /* 0: none */
+};
+
+static int stretch_submit(struct iomap_dio *dio, struct stretch *st)
+{
+        struct iomap_bio *bio;
+        int ret;
+
+        if (st->len == 0)
+                return 0;
+        bio = bio_new(dio);
+        if (!bio)
+                return -ENOMEM;
+        bio->req = (struct uext4_bdev_req){
+                .op = UEXT4_BDEV_READ,
+                .pos = st->addr,
+                .len = st->len,
+                .done = bio_done,
+        };
+        ret = bio_set_vector(bio, &st->from, st->len);
+        if (ret < 0) {
+                bio_release(bio);
+                return ret;
+        }
+        st->len = 0;
+        return bio_submit(dio, bio);
+}
+
+/* Read `len` bytes from the device into what comes next in `iter`. */
+static int read_mapped(struct iomap_dio *dio, struct stretch *st, struct iov_iter *iter,
+                       uint64_t addr, uint64_t len)
+{
+        while (len > 0) {
+                uint64_t n;
+
+                if (st->len > 0 && (st->addr + st->len != addr || st->len == BIO_MAX_LEN)) {
+                        int ret = stretch_submit(dio, st);
+
+                        if (ret < 0)
+                                return ret;
+                }
+                if (st->len == 0) {
+                        st->from = *iter;
+                        st->addr = addr;
+                }
+                n = min_t(uint64_t, len, BIO_MAX_LEN - st->len);
+                st->len += n;
+                iov_iter_advance(iter, n);
+                addr += n;
+                len -= n;
+        }
+        return 0;
+}
+
+/* One round: a switch over mapping types, each arm one call. */
+static int read_round(struct iomap_dio *dio, struct stretch *st, struct iov_iter *iter,
+                      struct iomap_iter *it)
+{
+        uint64_t len = iomap_iter_length(it);
+        uint64_t pos = it->pos;
+        int ret = 0;
+
+        switch (it->map.type) {
+        case IOMAP_HOLE:
+        case IOMAP_UNWRITTEN:
+                iov_iter_zero(iter, len);
+                break;
+        case IOMAP_INLINE:
+                iov_iter_copy_to(
+                        iter, (const char *)it->map.inline_data + (pos - it->map.offset), len);
+                break;
+        case IOMAP_MAPPED:
+                ret = read_mapped(dio, st, iter, iomap_addr_of(&it->map, pos), len);
+                break;
+        case IOMAP_DELALLOC:
+                /* The range was written back before; somebody dirtied it again (B30). */
+                ret = -EIO;
+                break;
+        }
+        if (ret == 0)
+                iomap_iter_advance(it, len);
+        return ret;
+}
+
+static int submit_all(struct iomap_dio *dio, struct iomap_iter *it, struct iov_iter *iter)
+{
+        struct stretch st = {.len = 0};
+        int ret;
+
+        while ((ret = iomap_iter_next(it)) > 0)
+                it->status = read_round(dio, &st, iter, it);
+        return first_error(stretch_submit(dio, &st), ret);
+}
+
+int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov_iter *iter,
+                       const struct iomap_ops *ops)
+{
+        struct vfs_inode *inode = iocb->inode;
+        uint64_t size = vfs_size(inode); /* B29: sampled once */
+        uint64_t unit = uext4_bdev_geometry(inode->sb->dev)->logical_block;
+        struct iomap_iter it;
+        int ret;
+
+        if (iocb->pos >= size || iter->count == 0)
+                return 0;
+        /* Whole units go over the wire, also the one that holds the end of the file. */
+        iov_iter_truncate(iter, round_up_pow2(size - iocb->pos, unit));
+        dio->iocb = iocb;
+        dio->done = min_t(uint64_t, iter->count, size - iocb->pos);
+        dio->first_used = false;
+        atomic_store_explicit(&dio->refs, 1, memory_order_relaxed);
+        atomic_store_explicit(&dio->error, 0, memory_order_relaxed);
+        vfs_pending_begin(&inode->dio);
+
+        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count,
+                                           iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0, ops);
+        ret = submit_all(dio, &it, iter);
+        if (ret == -EAGAIN && it.pos > iocb->pos)
+                dio->done = min_t(uint64_t, dio->done, it.pos - iocb->pos);
+        else if (ret < 0)
+                dio_set_error(dio, ret);
+        if (!dio_put(dio))
+                return VFS_QUEUED;
+        vfs_pending_end(inode->sb, &inode->dio);
+        return dio_result(dio);
+}

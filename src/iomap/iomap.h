@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOMAP_IOMAP_H
+#define IOMAP_IOMAP_H
+
+/*
+ * iomap: "where is this range of the file?", and the operations that follow from the answer.
+ *
+ * A file system fills a struct iomap through two functions; one iterator walks a range with
+ * them; each operation (direct I/O, seek, fiemap, ...) is one file on top of the iterator.
+ * iomap speaks bytes and knows no file system.
+ */
+
+#include "vfs/inode.h"
+
+enum iomap_type {
+        IOMAP_HOLE,      /* no space; reads as zeros */
+        IOMAP_DELALLOC,  /* space reserved, data in memory only */
+        IOMAP_MAPPED,    /* data at `addr` */
+        IOMAP_UNWRITTEN, /* space at `addr`, reads as zeros */
+        IOMAP_INLINE,    /* data in memory at `inline_data` */
+};
+
+enum iomap_map_flags {
+        IOMAP_F_NEW = 1u << 0,   /* freshly allocated: parts not written must be zeroed (B4) */
+        IOMAP_F_DIRTY = 1u << 1, /* metadata is not durable yet, or the size will change (B5) */
+        IOMAP_F_SHARED = 1u << 2, /* the blocks belong to others too */
+        IOMAP_F_MERGED = 1u << 3, /* may consist of several extents that lie in one piece */
+};
+
+#define IOMAP_NULL_ADDR UINT64_MAX
+
+/* One mapping: a value. */
+struct iomap {
+        uint64_t
+                addr; /* bytes on the device; IOMAP_NULL_ADDR unless mapped or unwritten (B3) */
+        uint64_t offset; /* bytes in the file */
+        uint64_t length; /* bytes, > 0 */
+        enum iomap_type type;
+        uint32_t flags;          /* IOMAP_F_* */
+        const void *inline_data; /* INLINE: the bytes [offset, offset + length) of the file */
+};
+
+/* What the operation will do with the mapping. */
+enum iomap_op_flags {
+        IOMAP_OP_NOWAIT = 1u << 0, /* begin: -EAGAIN rather than sleep */
+};
+
+/*
+ * A file system's answers.  There is a table per purpose (read, report, later write), not one
+ * function that switches on flags.
+ */
+struct iomap_ops {
+        /*
+         * Find the mapping at `pos`.  It covers at least the byte `pos`; it may be shorter than
+         * `len`, and longer: it does not know i_size (B9).  Called with the inode lock held,
+         * shared at least; takes and drops the map lock; may read metadata.  On an error
+         * nothing was begun and end is not called.
+         */
+        int (*begin)(struct vfs_inode *inode, uint64_t pos, uint64_t len, uint32_t op_flags,
+                     struct iomap *ret_map);
+
+        /*
+         * The operation is done with a mapping that begin returned; `done` bytes of it, from
+         * pos on, were used.  NULL: there is nothing to give back.
+         */
+        int (*end)(struct vfs_inode *inode, uint64_t pos, uint64_t len, uint64_t done,
+                   uint32_t op_flags, const struct iomap *map);
+};
+
+/*
+ * The iterator.
+ *
+ *      struct iomap_iter it = IOMAP_ITER(inode, pos, len, flags, ops);
+ *
+ *      while ((ret = iomap_iter_next(&it)) > 0)
+ *              it.status = ...use it.map, iomap_iter_advance(&it, n)...;
+ *
+ * Advancing and failing are two things: a round may advance and then fail.  The loop ends
+ * with 0 at the end of the range, or when a round neither advanced nor failed; with the
+ * round's status when it failed, which wins over what end() says (C30).
+ */
+struct iomap_iter {
+        struct vfs_inode *inode;
+        const struct iomap_ops *ops;
+        uint64_t pos; /* where the next byte is */
+        uint64_t len; /* bytes left */
+        uint32_t op_flags;
+        int status; /* set by the round: 0 or -errno */
+
+        struct iomap map; /* valid in a round; covers pos */
+        uint64_t map_pos; /* pos and len when the round began */
+        uint64_t map_len; /* 0: no mapping is held */
+};
+
+#define IOMAP_ITER(inode_, pos_, len_, op_flags_, ops_)                         \
+        {                                                                       \
+                .inode = (inode_), .ops = (ops_), .pos = (pos_), .len = (len_), \
+                .op_flags = (op_flags_)                                         \
+        }
+
+/* End the last mapping and begin the next: 1, 0 at the end, -errno. */
+must_check int iomap_iter_next(struct iomap_iter *it);
+
+/* n <= iomap_iter_length() */
+void iomap_iter_advance(struct iomap_iter *it, uint64_t n);
+
+/* Bytes from pos on that both the mapping and the range have. */
+uint64_t iomap_iter_length(const struct iomap_iter *it);
+
+/* Device position of `pos`; for mapped and unwritten mappings. */
+static inline uint64_t iomap_addr_of(const struct iomap *map, uint64_t pos)
+{
+        return map->addr + (pos - map->offset);
+}
+
+/* ---- direct I/O ---- */
+
+struct iomap_dio;
+
+/* One device request of a direct I/O. */
+struct iomap_bio {
+        struct uext4_bdev_req req;
+        struct iomap_dio *dio;
+        struct iovec iov_inline; /* for the common vector of one element */
+        struct iovec *iov_heap;  /* or NULL */
+        bool is_heap;            /* the bio itself is */
+};
+
+/*
+ * One direct I/O.  The caller gives the memory, which must stay until the result is there;
+ * a request that becomes one device request with one buffer allocates nothing.
+ */
+struct iomap_dio {
+        struct vfs_kiocb *iocb;
+        uint64_t done;          /* bytes that count for the user, if there is no error */
+        _Atomic uint32_t refs;  /* device requests under way, and one while submitting */
+        _Atomic int error;      /* the first one */
+        struct iomap_bio first; /* the first device request */
+        bool first_used;
+};
+
+/*
+ * Direct read of iter->count bytes at iocb->pos.  The caller has checked alignment and holds
+ * the inode lock, shared at least, for the time of the call.  Returns the bytes read or
+ * -errno; VFS_QUEUED when iocb->queue is set and I/O is under way: then iocb->complete() will
+ * be called, perhaps already was, and neither dio nor iocb may be touched (B32).
+ *
+ * The size is sampled once, at the start; the result ends there (B29).  Under VFS_NOWAIT a
+ * range that would need a sleep is -EAGAIN, or a short count when something was read.
+ */
+int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov_iter *iter,
+                       const struct iomap_ops *ops);
+
+/* ---- buffered read ---- */
+
+/*
+ * Read for callers that are not aligned, and for files whose data do not lie where direct
+ * I/O could fetch them: synchronous, through a bounce buffer where needed, nothing is cached.
+ * Locks and size as for iomap_dio_read.  Bytes read before an error are returned.
+ */
+int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                            const struct iomap_ops *ops);
+
+/* ---- reports ---- */
+
+/*
+ * SEEK_DATA, SEEK_HOLE (lseek(2)): the position found, or -ENXIO.  Unwritten space is a hole.
+ * The caller holds the inode lock, shared at least (B19).
+ */
+int64_t iomap_seek(struct vfs_inode *inode, uint64_t pos, int whence,
+                   const struct iomap_ops *ops);
+
+struct fiemap_extent;
+
+/*
+ * The extents that touch [pos, pos + len), the ends rounded outwards to whole extents; at most
+ * `max`, or with max 0 only counted.  FIEMAP_EXTENT_LAST marks the file's last.  Same lock.
+ */
+int iomap_fiemap(struct vfs_inode *inode, uint64_t pos, uint64_t len,
+                 struct fiemap_extent *extents, unsigned max, const struct iomap_ops *ops);
+
+#endif
