@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef EXT4_EXT4_H
+#define EXT4_EXT4_H
+
+/*
+ * The in-memory objects of ext4 and the calls between its files.
+ *
+ *   super.c  features.c  group.c  csum.c      the file system as a whole
+ *   inode.c  inode_table.c                    inodes, from disk and in memory
+ *   extent.c indirect.c extent_status.c map.c where a file's blocks are
+ *   file.c                                    reading a file
+ *   dir.c    htree.c hash.c                   directories
+ *   xattr.c  acl.c   inline.c                 extended attributes, inline data
+ *   symlink.c
+ */
+
+#include <bsd/sys/tree.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include "buf/buf.h"
+#include "ext4/format.h"
+#include "iomap/iomap.h"
+#include "vfs/inode.h"
+
+struct ext4_inode;
+struct ext4_inode_table;
+
+/* ---- the file system ---- */
+
+struct ext4_mount_options {
+        bool read_only;
+        bool noload;       /* leave the journal alone */
+        bool nocsum;       /* do not verify checksums */
+        uint64_t sb_block; /* of the superblock, in units of 1 KiB; 1 is the primary */
+        uint64_t meta_cache_bytes;
+};
+
+#define EXT4_DEFAULT_META_CACHE (8u << 20)
+#define EXT4_NR_SAID            256
+
+struct ext4_fs {
+        struct vfs_super vfs;
+        struct buf_cache *bufs;
+        struct ext4_inode_table *inodes;
+        struct ext4_mount_options opts; /* [const] */
+
+        /* The rest is what the superblock says, checked: all [const] in a read-only mount. */
+        struct ext4_super_block sb;
+        uint32_t block_size;
+        uint32_t block_bits;
+        uint32_t cluster_bits; /* log2 of blocks per cluster */
+        uint32_t inode_size;
+        uint32_t desc_size;
+        uint32_t descs_per_block;
+        uint32_t inodes_per_group;
+        uint32_t blocks_per_group;
+        uint32_t nr_inodes;
+        uint32_t first_ino;
+        ext4_group_t nr_groups;
+        ext4_fsblk_t nr_blocks;
+        ext4_fsblk_t first_data_block;
+        ext4_fsblk_t sb_fsblk; /* block that holds the superblock we use */
+        uint32_t csum_seed;    /* with metadata_csum */
+        bool has_metadata_csum;
+        bool has_gdt_csum;
+        uint8_t hash_version; /* of a directory that does not say; unsigned variant applied */
+        bool hash_unsigned;
+
+        char readonly_reason[256]; /* why this mount does not write */
+
+        _Atomic uint64_t said[EXT4_NR_SAID]; /* what the log was told already (corrupt.c) */
+        _Atomic uint64_t nr_cached_extents; /* all extent status entries of the mount */
+};
+
+static inline bool ext4_has_compat(const struct ext4_fs *fs, uint32_t bits)
+{
+        return le32_get(fs->sb.s_feature_compat) & bits;
+}
+
+static inline bool ext4_has_incompat(const struct ext4_fs *fs, uint32_t bits)
+{
+        return le32_get(fs->sb.s_feature_incompat) & bits;
+}
+
+static inline bool ext4_has_ro_compat(const struct ext4_fs *fs, uint32_t bits)
+{
+        return le32_get(fs->sb.s_feature_ro_compat) & bits;
+}
+
+/* Mount the device: read and check the superblock, pass the feature gate.  Errors are said to
+ * the log.  The device stays the caller's. */
+int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+               const struct log_sink *log, struct ext4_fs **ret_fs);
+
+/* True when inodes are still referenced: then nothing happened. */
+bool ext4_unmount(struct ext4_fs *fs);
+
+struct statvfs;
+int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st);
+
+/* True when [blk, blk + nr) lies inside the file system's data area. */
+static inline bool ext4_blocks_valid(const struct ext4_fs *fs, ext4_fsblk_t blk, uint64_t nr)
+{
+        return blk >= fs->first_data_block && blk < fs->nr_blocks && nr <= fs->nr_blocks - blk;
+}
+
+/* ---- features (features.c) ---- */
+
+/*
+ * The gate.  -EOPNOTSUPP, with the names to the log, when this library cannot read the image.
+ * Otherwise `reason` tells why it must not be written, or is empty.
+ */
+int ext4_feature_gate(const struct ext4_super_block *sb, const struct log_sink *log,
+                      char *reason, size_t size);
+
+/* Names of all feature bits that are set, separated by blanks; unknown bits as FEATURE_I17. */
+void ext4_feature_names(const struct ext4_super_block *sb, char *text, size_t size);
+
+/* ---- reporting what is wrong on disk (corrupt.c) ---- */
+
+struct ext4_where {
+        struct ext4_fs *fs;
+        uint64_t ino; /* 0: none */
+        uint64_t blk; /* 0: none */
+};
+
+/* Say it, return -EUCLEAN. */
+int ext4_corrupt(const struct ext4_where *at, const char *fmt, ...) printf_like(2, 3);
+
+/* Say that the checksum of `what` does not match, return -EBADMSG. */
+int ext4_bad_csum(const struct ext4_where *at, const char *what);
+
+/* ---- checksums (csum.c) ---- */
+
+/* Seed of everything that belongs to one inode. */
+uint32_t ext4_inode_csum_seed(const struct ext4_fs *fs, uint32_t ino, le32 generation);
+
+bool ext4_super_csum_ok(const struct ext4_super_block *sb);
+bool ext4_desc_csum_ok(const struct ext4_fs *fs, ext4_group_t group, const void *desc);
+/* `raw` has fs->inode_size bytes. */
+bool ext4_inode_csum_ok(const struct ext4_fs *fs, uint32_t ino, const void *raw);
+
+/* Whether metadata checksums exist and are to be verified. */
+static inline bool ext4_verify_csums(const struct ext4_fs *fs)
+{
+        return fs->has_metadata_csum && !fs->opts.nocsum;
+}
+
+/* ---- groups (group.c) ---- */
+
+struct ext4_group {
+        ext4_fsblk_t block_bitmap;
+        ext4_fsblk_t inode_bitmap;
+        ext4_fsblk_t inode_table;
+        uint32_t free_clusters;
+        uint32_t free_inodes;
+        uint32_t used_dirs;
+        uint32_t itable_unused;
+        uint16_t flags;
+};
+
+/* Read and check one descriptor; group < nr_groups.  flags: BUF_*. */
+int ext4_group_get(struct ext4_fs *fs, ext4_group_t group, unsigned flags,
+                   struct ext4_group *ret_group);
+
+/* ---- the map of a file ---- */
+
+enum ext4_map_type {
+        EXT4_MAP_HOLE,
+        EXT4_MAP_WRITTEN,
+        EXT4_MAP_UNWRITTEN,
+};
+
+struct ext4_map {
+        ext4_lblk_t lblk;
+        uint64_t len; /* blocks; 64 bits because a hole may have 2^32 (C43) */
+        ext4_fsblk_t pblk; /* of lblk, unless a hole */
+        enum ext4_map_type type;
+};
+
+/* Logical blocks are 0 .. EXT4_MAX_LBLK (B8); one more would not fit a file's length field. */
+#define EXT4_MAX_LBLK   0xfffffffeu
+#define EXT4_NR_LBLKS   0xffffffffull
+
+/*
+ * The extent status cache of one inode: what is known of its map, in memory.  Entries do not
+ * overlap; neighbours that continue each other are one.  A block that no entry covers is
+ * unknown, not a hole.
+ */
+struct ext4_es_entry {
+        RB_ENTRY(ext4_es_entry) node;
+        struct ext4_map map;
+};
+
+RB_HEAD(ext4_es_tree, ext4_es_entry);
+
+struct ext4_es {
+        struct rwsem lock; /* RANK_MAP_CACHE */
+        struct ext4_es_tree tree; /* [lock] */
+        uint32_t nr;              /* [lock] */
+        _Atomic uint32_t seq;     /* raised by every change of the map itself (C38) */
+};
+
+void ext4_es_init(struct ext4_es *es);
+
+/* Forget everything; `total` is the mount's count of entries. */
+void ext4_es_clear(struct ext4_es *es, _Atomic uint64_t *total);
+
+/* The entry that covers lblk.  Shared lock only. */
+bool ext4_es_lookup(struct ext4_es *es, ext4_lblk_t lblk, struct ext4_map *ret_map);
+
+/*
+ * Remember a mapping that was read under the inode lock (C37); what it contradicts
+ * is a caller's bug and asserted against.  When memory is short it is not remembered.
+ */
+void ext4_es_insert(struct ext4_es *es, const struct ext4_map *map, _Atomic uint64_t *total);
+
+enum ext4_map_flags {
+        EXT4_MAP_NOWAIT = 1u << 0, /* -EAGAIN rather than read metadata */
+};
+
+/*
+ * The largest mapping that is known to cover lblk (B9): from the extent status cache, or from the
+ * tree, which is then remembered.  It begins at lblk.  The caller holds the inode lock, shared
+ * at least (C37).
+ */
+int ext4_map_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                    struct ext4_map *ret_map);
+
+/* What the two kinds of map answer; the mapping returned covers lblk and may begin before it. */
+int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                       struct ext4_map *ret_map);
+int ext4_indirect_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                         struct ext4_map *ret_map);
+
+/* Check an extent node of `size` bytes: the root in an inode, or a block (with its checksum
+ * tail, in verifying which `at->blk` != 0 matters).  0, -EUCLEAN, -EBADMSG. */
+int ext4_extent_node_check(const struct ext4_where *at, const void *node, size_t size,
+                           int depth, uint32_t csum_seed);
+
+extern const struct iomap_ops ext4_read_ops;   /* for data */
+extern const struct iomap_ops ext4_report_ops; /* for seek and fiemap (B19) */
+
+/* ---- inodes ---- */
+
+struct ext4_inode {
+        struct vfs_inode vfs;
+        struct ext4_fs *fs; /* [const] */
+
+        /* The table's. */
+        LIST_ENTRY(ext4_inode) hash; /* [table shard] */
+        TAILQ_ENTRY(ext4_inode) lru; /* [table shard] on the list iff refs == 0 */
+        uint32_t refs;               /* [table shard] */
+
+        struct mtx load; /* RANK_INODE_LOAD: being read from disk */
+        bool loaded;     /* [load] */
+
+        /* From disk.  [vfs.lock for changes] */
+        uint32_t generation;
+        uint16_t mode;
+        uint32_t flags; /* EXT4_FL_* */
+        uint32_t nlink;
+        uint32_t uid, gid, projid;
+        uint32_t rdev_major, rdev_minor;
+        uint64_t blocks; /* units of 512 bytes */
+        struct timespec atime, mtime, ctime, btime;
+        ext4_fsblk_t file_acl;
+        uint32_t csum_seed; /* of its blocks */
+        uint8_t block[EXT4_I_BLOCK_SIZE]; /* i_block */
+
+        /* The inode's own attribute space, a copy of what lies behind the fixed fields. */
+        uint8_t *ibody;
+        uint32_t ibody_size;
+
+        /*
+         * With EXT4_FL_INLINE_DATA: all of it in one piece, i_block and then the attribute.  Of
+         * a file vfs.size bytes or fewer (the rest zeros).  Of a directory always all that there
+         * is: the parent's number, entries up to byte EXT4_I_BLOCK_SIZE, and from there a
+         * second run of entries; inline_err is what its verifier said.
+         */
+        uint8_t *inline_data;
+        uint32_t inline_size;
+        int inline_err;
+
+        struct rwsem map_lock; /* RANK_MAP */
+        struct ext4_es es;
+};
+
+static inline struct ext4_inode *ext4_inode_of(struct vfs_inode *inode)
+{
+        return container_of(inode, struct ext4_inode, vfs);
+}
+
+static inline uint32_t ext4_ino(const struct ext4_inode *inode)
+{
+        return (uint32_t)inode->vfs.ino;
+}
+
+/* For reports about this inode, at block blk or 0. */
+static inline struct ext4_where ext4_at(const struct ext4_inode *inode, ext4_fsblk_t blk)
+{
+        return (struct ext4_where){inode->fs, inode->vfs.ino, blk};
+}
+
+/* Blocks of one inode incarnation, for buf_check.owner. */
+static inline uint64_t ext4_owner(const struct ext4_inode *inode)
+{
+        return (uint64_t)inode->generation << 32 | inode->vfs.ino;
+}
+
+/*
+ * Fill in a fresh inode (fs and vfs.ino are set) from its place in the inode table.  -ESTALE
+ * when it is free or out of range.
+ */
+int ext4_inode_load(struct ext4_inode *inode);
+
+/* Free what load allocated. */
+void ext4_inode_unload(struct ext4_inode *inode);
+
+/* Check the raw bytes of an inode (fs->inode_size of them): every field that later code relies
+ * on.  0, -EUCLEAN, -EBADMSG; -ESTALE when it is free. */
+int ext4_inode_check(struct ext4_fs *fs, uint32_t ino, const void *raw);
+
+int ext4_inode_table_new(struct ext4_fs *fs, struct ext4_inode_table **ret_table);
+void ext4_inode_table_free(struct ext4_inode_table *table);
+/* No inode is referenced. */
+bool ext4_inode_table_idle(struct ext4_inode_table *table);
+
+/* Get inode `ino` with a reference.  -ESTALE as above. */
+must_check int ext4_iget(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode);
+
+/* For `ino` found in directory `dir`: a free inode there is corruption. */
+must_check int ext4_iget_linked(struct ext4_inode *dir, uint64_t ino,
+                                struct ext4_inode **ret_inode);
+void ext4_iget_again(struct ext4_inode *inode); /* one more reference */
+void ext4_iput(struct ext4_inode *inode);       /* NULL is fine */
+
+/* Shrink the extent status caches of unused inodes when the mount holds too many entries. */
+void ext4_inode_table_trim(struct ext4_inode_table *table);
+
+/* The block `lblk` of a directory or similar, checked; NULL in *ret_buf for a hole. */
+must_check int ext4_read_block(struct ext4_inode *inode, ext4_lblk_t lblk,
+                               const struct buf_check *check, struct buf **ret_buf);
+
+/*
+ * Read [pos, pos + len) of an inode's data through its map, for ea_inode values and the like.  The
+ * caller knows that the map does not change: it holds the inode lock, or nobody else can reach it.
+ */
+must_check int ext4_read_data(struct ext4_inode *inode, uint64_t pos, void *data, size_t len);
+
+/* ---- files (file.c) ---- */
+
+enum ext4_fallback {
+        EXT4_DIRECT_OK,
+        EXT4_FALLBACK_INLINE,
+        EXT4_FALLBACK_DATA_JOURNAL,
+        EXT4_FALLBACK_VERITY,
+};
+
+/* Whether direct requests of this file are served buffered, and why (B26). */
+enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode);
+
+/* One read.  As iomap_dio_read; also takes the inode lock and counts. */
+int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
+                              struct iov_iter *iter);
+int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter);
+int64_t ext4_file_seek(struct ext4_inode *inode, uint64_t pos, int whence);
+struct fiemap_extent;
+int ext4_file_fiemap(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                     struct fiemap_extent *extents, unsigned max);
+
+/* ---- directories (dir.c, htree.c, hash.c) ---- */
+
+struct ext4_dirent {
+        uint32_t ino;
+        uint8_t file_type; /* EXT4_FT_*; EXT4_FT_UNKNOWN where the directory does not say */
+        uint8_t name_len;
+        char name[EXT4_NAME_LEN + 1]; /* NUL-terminated */
+};
+
+/*
+ * Find a name: its inode number, or -ENOENT.  -ENOTDIR, -ENAMETOOLONG, -ENOKEY (encrypted).
+ * Takes the inode lock shared.
+ */
+int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32_t *ret_ino);
+
+/*
+ * The next entry at *cookie, which moves on: 1, 0 at the end, -errno.  Takes the
+ * inode lock shared.  On a damaged block the error comes and *cookie is behind the block.
+ */
+int ext4_dir_read(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry);
+
+/* ---- extended attributes (xattr.c) ---- */
+
+/*
+ * Value of one attribute by index and name (without prefix): its length, at most `size` bytes
+ * of it copied unless size is 0; -ERANGE when it does not fit, -ENODATA.
+ */
+ssize_t ext4_xattr_get_index(struct ext4_inode *inode, uint8_t index, const char *name,
+                             size_t name_len, void *buf, size_t size);
+
+/* By full name, as getxattr(2). */
+ssize_t ext4_xattr_get(struct ext4_inode *inode, const char *name, void *buf, size_t size);
+ssize_t ext4_xattr_list(struct ext4_inode *inode, char *buf, size_t size);
+
+/* Called from ext4_inode_load: check the in-inode attribute space.  0, -EUCLEAN. */
+int ext4_xattr_ibody_check(const struct ext4_where *at, const void *ibody, size_t size);
+
+/* ---- inline data (inline.c) ---- */
+
+/* Gather inline_data from i_block and the system.data attribute. */
+int ext4_inline_load(struct ext4_inode *inode);
+
+/* ---- symlinks (symlink.c) ---- */
+
+/* The target's length; at most `size` bytes are copied. */
+ssize_t ext4_readlink(struct ext4_inode *inode, char *buf, size_t size);
+
+#endif

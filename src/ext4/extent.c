@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Extent trees, the reading side.
+ *
+ * A node is a header and up to eh_max sorted entries: extents in a leaf, children above.  The
+ * root is in the inode, and says how deep the tree is.  Every node is checked by itself (flat
+ * list below) and, on the way down, against what its parent promised: its depth, and the range
+ * of logical blocks it may speak of.  Depth falls with each step, so no damage makes a walk
+ * endless.
+ */
+
+#include "ext4/ext4.h"
+#include "util/crc.h"
+
+static const struct ext4_extent_disk *leaf_entries(const struct ext4_extent_header *eh)
+{
+        return (const void *)(eh + 1);
+}
+
+static const struct ext4_extent_index *index_entries(const struct ext4_extent_header *eh)
+{
+        return (const void *)(eh + 1);
+}
+
+static bool is_unwritten(const struct ext4_extent_disk *ex)
+{
+        return le16_get(ex->ee_len) > EXT4_EXTENT_MAX_LEN;
+}
+
+static uint32_t extent_len(const struct ext4_extent_disk *ex)
+{
+        uint32_t len = le16_get(ex->ee_len);
+
+        return len > EXT4_EXTENT_MAX_LEN ? len - EXT4_EXTENT_MAX_LEN : len;
+}
+
+static ext4_fsblk_t extent_start(const struct ext4_extent_disk *ex)
+{
+        return le48_join(ex->ee_start_lo, ex->ee_start_hi);
+}
+
+static ext4_fsblk_t index_child(const struct ext4_extent_index *ei)
+{
+        return le48_join(ei->ei_leaf_lo, ei->ei_leaf_hi);
+}
+
+/* ---- the verifier ---- */
+
+static int check_leaf(const struct ext4_where *at, const struct ext4_extent_header *eh)
+{
+        const struct ext4_extent_disk *ex = leaf_entries(eh);
+        uint64_t free_from = 0; /* the first logical block the next extent may have */
+
+        for (unsigned i = 0; i < le16_get(eh->eh_entries); i++, ex++) {
+                uint64_t lblk = le32_get(ex->ee_block);
+                uint32_t len = extent_len(ex);
+
+                if (len == 0)
+                        return ext4_corrupt(at, "extent %u is empty", i);
+                if (lblk < free_from)
+                        return ext4_corrupt(at, "extent %u overlaps the one before", i);
+                if (lblk + len > EXT4_NR_LBLKS)
+                        return ext4_corrupt(at, "extent %u ends beyond the largest file", i);
+                if (!ext4_blocks_valid(at->fs, extent_start(ex), len))
+                        return ext4_corrupt(at, "extent %u lies outside, at %llu + %u", i,
+                                            (unsigned long long)extent_start(ex), len);
+                free_from = lblk + len;
+        }
+        return 0;
+}
+
+static int check_index(const struct ext4_where *at, const struct ext4_extent_header *eh)
+{
+        const struct ext4_extent_index *ei = index_entries(eh);
+
+        for (unsigned i = 0; i < le16_get(eh->eh_entries); i++, ei++) {
+                if (i > 0 && le32_get(ei->ei_block) <= le32_get(ei[-1].ei_block))
+                        return ext4_corrupt(at, "index entry %u is not in order", i);
+                if (!ext4_blocks_valid(at->fs, index_child(ei), 1))
+                        return ext4_corrupt(at, "index entry %u leads outside, to %llu", i,
+                                            (unsigned long long)index_child(ei));
+        }
+        return 0;
+}
+
+/* The checksum stands behind the last possible entry; the caller knows that it is inside. */
+static bool node_csum_ok(const void *node, size_t tail, uint32_t seed)
+{
+        const le32 *stored = (const void *)((const char *)node + tail);
+
+        return crc32c(seed, node, tail) == le32_get(*stored);
+}
+
+int ext4_extent_node_check(const struct ext4_where *at, const void *node, size_t size,
+                           int depth, uint32_t csum_seed)
+{
+        const struct ext4_extent_header *eh = node;
+        size_t room = (size - sizeof(*eh)) / sizeof(struct ext4_extent_disk);
+        unsigned max = le16_get(eh->eh_max);
+        unsigned entries = le16_get(eh->eh_entries);
+        unsigned eh_depth = le16_get(eh->eh_depth);
+        size_t tail = sizeof(*eh) + max * sizeof(struct ext4_extent_disk);
+
+        if (le16_get(eh->eh_magic) != EXT4_EXTENT_MAGIC)
+                return ext4_corrupt(at, "extent node: the magic is %04x",
+                                    le16_get(eh->eh_magic));
+        if (eh_depth > EXT4_EXTENT_MAX_DEPTH)
+                return ext4_corrupt(at, "extent node: depth %u", eh_depth);
+        if (depth >= 0 && eh_depth != (unsigned)depth)
+                return ext4_corrupt(at, "extent node: depth %u where %d belongs", eh_depth,
+                                    depth);
+        if (max == 0 || max > room)
+                return ext4_corrupt(at, "extent node: room for %u entries", max);
+        if (entries > max)
+                return ext4_corrupt(at, "extent node: %u of %u entries", entries, max);
+        if (entries == 0 && eh_depth > 0)
+                return ext4_corrupt(at, "extent node: an index without entries");
+        if (at->blk && ext4_verify_csums(at->fs)) {
+                if (tail + sizeof(le32) > size)
+                        return ext4_corrupt(at, "extent node: no room for the checksum");
+                if (!node_csum_ok(node, tail, csum_seed))
+                        return ext4_bad_csum(at, "extent node");
+        }
+        return eh_depth == 0 ? check_leaf(at, eh) : check_index(at, eh);
+}
+
+/* ---- the walk ---- */
+
+/* What a node may speak of. */
+struct bounds {
+        uint64_t from, to; /* logical blocks, `to` not included */
+};
+
+struct node_arg {
+        struct ext4_inode *inode;
+        int depth;
+};
+
+static int verify_node(const void *data, size_t size, uint64_t blk, const void *arg)
+{
+        const struct node_arg *na = arg;
+        const struct ext4_where at = ext4_at(na->inode, blk);
+
+        return ext4_extent_node_check(&at, data, size, na->depth, na->inode->csum_seed);
+}
+
+static int read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth, unsigned flags,
+                     struct buf **ret_buf)
+{
+        const struct node_arg arg = {inode, depth};
+        const struct buf_check check = {verify_node, &arg, ext4_owner(inode)};
+        const struct ext4_extent_header *eh;
+        int ret;
+
+        ret = buf_read(inode->fs->bufs, blk, &check, flags & EXT4_MAP_NOWAIT ? BUF_NOWAIT : 0,
+                       ret_buf);
+        if (ret < 0)
+                return ret;
+        /* The verdict is remembered per block and owner, but a hostile tree can lead to
+         * the same block at another depth. */
+        eh = (*ret_buf)->data;
+        if (le16_get(eh->eh_depth) != depth) {
+                const struct ext4_where at = ext4_at(inode, blk);
+
+                buf_put(*ret_buf);
+                return ext4_corrupt(&at, "extent node: in the tree more than once");
+        }
+        return 0;
+}
+
+/* The last entry whose first block is <= lblk, or -1.  Entries are sorted: bisect.  Extents and
+ * index entries both begin with their first logical block. */
+static int find_entry(const struct ext4_extent_header *eh, ext4_lblk_t lblk)
+{
+        const struct ext4_extent_disk *ex = leaf_entries(eh);
+        int lo = 0, hi = le16_get(eh->eh_entries);
+
+        while (lo < hi) {
+                int mid = lo + (hi - lo) / 2;
+
+                if (le32_get(ex[mid].ee_block) <= lblk)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo - 1;
+}
+
+static struct ext4_map hole_between(uint64_t from, uint64_t to)
+{
+        return (struct ext4_map){
+                .lblk = (ext4_lblk_t)from,
+                .len = to - from,
+                .type = EXT4_MAP_HOLE,
+        };
+}
+
+/* The mapping of lblk in a leaf: an extent, or the hole between two, inside the bounds. */
+static int map_in_leaf(const struct ext4_where *at, const struct ext4_extent_header *eh,
+                       ext4_lblk_t lblk, const struct bounds *b, struct ext4_map *ret_map)
+{
+        const struct ext4_extent_disk *ex = leaf_entries(eh);
+        int nr = le16_get(eh->eh_entries);
+        int i = find_entry(eh, lblk);
+        uint64_t hole_from = b->from;
+
+        if (nr > 0 &&
+            (le32_get(ex[0].ee_block) < b->from ||
+             le32_get(ex[nr - 1].ee_block) + (uint64_t)extent_len(&ex[nr - 1]) > b->to))
+                return ext4_corrupt(at, "extent leaf: extents outside of what the index says");
+        if (i >= 0) {
+                hole_from = le32_get(ex[i].ee_block) + (uint64_t)extent_len(&ex[i]);
+                if (lblk < hole_from) {
+                        *ret_map = (struct ext4_map){
+                                .lblk = le32_get(ex[i].ee_block),
+                                .len = extent_len(&ex[i]),
+                                .pblk = extent_start(&ex[i]),
+                                .type = is_unwritten(&ex[i]) ? EXT4_MAP_UNWRITTEN
+                                                             : EXT4_MAP_WRITTEN,
+                        };
+                        return 0;
+                }
+        }
+        *ret_map = hole_between(hole_from, i + 1 < nr ? le32_get(ex[i + 1].ee_block) : b->to);
+        return 0;
+}
+
+/* Where to go from an index node; narrows the bounds.  false: lblk is before its first child.
+ */
+static bool step_down(const struct ext4_extent_header *eh, ext4_lblk_t lblk, struct bounds *b,
+                      ext4_fsblk_t *ret_child)
+{
+        const struct ext4_extent_index *ei = index_entries(eh);
+        int nr = le16_get(eh->eh_entries);
+        int i = find_entry(eh, lblk);
+
+        if (i + 1 < nr)
+                b->to = min_t(uint64_t, b->to, le32_get(ei[i + 1].ei_block));
+        if (i < 0)
+                return false;
+        b->from = max_t(uint64_t, b->from, le32_get(ei[i].ei_block));
+        *ret_child = index_child(&ei[i]);
+        return true;
+}
+
+int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                       struct ext4_map *ret_map)
+{
+        const struct ext4_extent_header *eh = (const void *)inode->block;
+        struct bounds b = {0, EXT4_NR_LBLKS};
+        struct ext4_where at = ext4_at(inode, 0);
+        struct buf *buf = NULL;
+        int depth = le16_get(eh->eh_depth);
+        int ret = 0;
+
+        while (ret == 0 && depth > 0) {
+                struct buf *child = NULL;
+
+                if (!step_down(eh, lblk, &b, &at.blk)) {
+                        *ret_map = hole_between(b.from, b.to);
+                        buf_put(buf);
+                        return 0;
+                }
+                ret = read_node(inode, at.blk, --depth, flags, &child);
+                buf_put(buf);
+                buf = child;
+                if (ret == 0)
+                        eh = buf->data;
+        }
+        if (ret == 0)
+                ret = map_in_leaf(&at, eh, lblk, &b, ret_map);
+        buf_put(buf);
+        return ret;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Reading a file: checks, the inode lock, the counters. */
+
+#include <sys/stat.h>
+
+#include "ext4/ext4.h"
+
+enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode)
+{
+        if (inode->flags & EXT4_FL_VERITY)
+                return EXT4_FALLBACK_VERITY;
+        if (inode->flags & EXT4_FL_JOURNAL_DATA)
+                return EXT4_FALLBACK_DATA_JOURNAL;
+        if (inode->flags & EXT4_FL_INLINE_DATA)
+                return EXT4_FALLBACK_INLINE;
+        return EXT4_DIRECT_OK;
+}
+
+/* B25: shared, and never asleep under NOWAIT. */
+static bool lock_for_read(struct vfs_kiocb *iocb)
+{
+        struct vfs_inode *inode = iocb->inode;
+
+        if (iocb->flags & VFS_NOWAIT)
+                return rwsem_read_trylock(&inode->lock);
+        rwsem_read_lock(&inode->lock);
+        return true;
+}
+
+/*
+ * The unit is the device's, not the file system's block (B27).  Position and total length are
+ * bound to the logical block, each piece of memory to what the host needs.
+ */
+static bool is_aligned(const struct vfs_kiocb *iocb, const struct iov_iter *iter)
+{
+        const struct uext4_bdev_geometry *geo = uext4_bdev_geometry(iocb->inode->sb->dev);
+
+        return ((iocb->pos | iter->count) & (geo->logical_block - 1)) == 0 &&
+               iov_iter_is_aligned(iter, geo->mem_align);
+}
+
+static int64_t count_again(struct vfs_inode *inode, int64_t ret)
+{
+        if (ret == -EAGAIN)
+                vfs_count(inode->sb, VFS_NOWAIT_AGAIN);
+        return ret;
+}
+
+int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
+{
+        struct vfs_inode *inode = iocb->inode;
+        int64_t ret;
+
+        vfs_count(inode->sb, VFS_BUFFERED_READS);
+        if (!lock_for_read(iocb))
+                return count_again(inode, -EAGAIN);
+        ret = iomap_buffered_read(iocb, iter, &ext4_read_ops);
+        rwsem_read_unlock(&inode->lock);
+        return count_again(inode, ret);
+}
+
+static int64_t read_fallback(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                             enum ext4_fallback why)
+{
+        static const enum vfs_counter counters[] = {
+                [EXT4_FALLBACK_INLINE] = VFS_FALLBACK_INLINE,
+                [EXT4_FALLBACK_DATA_JOURNAL] = VFS_FALLBACK_DATA_JOURNAL,
+                [EXT4_FALLBACK_VERITY] = VFS_FALLBACK_VERITY,
+        };
+
+        vfs_count(iocb->inode->sb, counters[why]);
+        return ext4_file_read_buffered(iocb, iter);
+}
+
+int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
+                              struct iov_iter *iter)
+{
+        struct vfs_inode *inode = iocb->inode;
+        enum ext4_fallback why;
+        int64_t ret;
+
+        if (!lock_for_read(iocb))
+                return count_again(inode, -EAGAIN);
+        why = ext4_direct_fallback(ext4_inode_of(inode)); /* decided under the lock (B26) */
+        if (why != EXT4_DIRECT_OK) {
+                rwsem_read_unlock(&inode->lock);
+                return read_fallback(iocb, iter, why);
+        }
+        if (!is_aligned(iocb, iter)) {
+                rwsem_read_unlock(&inode->lock);
+                return -EINVAL;
+        }
+        vfs_count(inode->sb, VFS_DIRECT_READS);
+        vfs_count_by(inode->sb, VFS_DIRECT_READ_BYTES, iter->count);
+        ret = iomap_dio_read(dio, iocb, iter, &ext4_read_ops);
+        rwsem_read_unlock(&inode->lock);
+        return ret == -EAGAIN ? count_again(inode, ret) : ret;
+}
+
+int64_t ext4_file_seek(struct ext4_inode *inode, uint64_t pos, int whence)
+{
+        int64_t ret;
+
+        rwsem_read_lock(&inode->vfs.lock);
+        ret = iomap_seek(&inode->vfs, pos, whence, &ext4_report_ops);
+        rwsem_read_unlock(&inode->vfs.lock);
+        return ret;
+}
+
+int ext4_file_fiemap(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                     struct fiemap_extent *extents, unsigned max)
+{
+        int ret;
+
+        rwsem_read_lock(&inode->vfs.lock);
+        ret = iomap_fiemap(&inode->vfs, pos, len, extents, max, &ext4_report_ops);
+        rwsem_read_unlock(&inode->vfs.lock);
+        return ret;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Inodes as they come from disk: checked, then turned into the fields of struct ext4_inode. */
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ext4/ext4.h"
+#include "util/alloc.h"
+
+#define OS_HURD 1
+
+/* ---- where it lies ---- */
+
+static int any_block(const void *data, size_t size, uint64_t blk, const void *arg)
+{
+        return 0; /* inodes of a block are checked one by one */
+}
+
+/* The block that holds the inode, with a reference, and the raw bytes in it. */
+static int read_raw(struct ext4_fs *fs, uint32_t ino, struct buf **ret_buf,
+                    const void **ret_raw)
+{
+        const struct buf_check check = {.verify = any_block};
+        struct ext4_group group;
+        uint64_t offset;
+        int ret;
+
+        ret = ext4_group_get(fs, (ino - 1) / fs->inodes_per_group, 0, &group);
+        if (ret < 0)
+                return ret;
+        offset = (uint64_t)((ino - 1) % fs->inodes_per_group) * fs->inode_size;
+        ret = buf_read(fs->bufs, group.inode_table + (offset >> fs->block_bits), &check, 0,
+                       ret_buf);
+        if (ret < 0)
+                return ret;
+        *ret_raw = (const char *)(*ret_buf)->data + (offset & (fs->block_size - 1));
+        return 0;
+}
+
+/* ---- fields that need more than one place ---- */
+
+/* How many bytes of the fields behind the first 128 are there. */
+static uint32_t extra_size(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
+{
+        return fs->inode_size > EXT4_GOOD_OLD_INODE_SIZE ? le16_get(di->i_extra_isize) : 0;
+}
+
+#define HAS_FIELD(fs, di, field)                          \
+        (EXT4_GOOD_OLD_INODE_SIZE + extra_size(fs, di) >= \
+         offsetof(struct ext4_inode_disk, field) + sizeof((di)->field))
+
+static uint64_t size_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
+{
+        bool has_hi = S_ISREG(le16_get(di->i_mode)) ||
+                      (S_ISDIR(le16_get(di->i_mode)) &&
+                       ext4_has_incompat(fs, EXT4_INCOMPAT_LARGEDIR));
+
+        return has_hi ? le64_join(di->i_size_lo, di->i_size_hi) : le32_get(di->i_size_lo);
+}
+
+static ext4_fsblk_t file_acl_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
+{
+        if (le32_get(fs->sb.s_creator_os) == OS_HURD)
+                return le32_get(di->i_file_acl_lo);
+        return le48_join(di->i_file_acl_lo, di->i_file_acl_hi);
+}
+
+/* In units of 512 bytes. */
+static uint64_t blocks_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
+{
+        uint64_t n = le32_get(di->i_blocks_lo);
+
+        if (!ext4_has_ro_compat(fs, EXT4_RO_COMPAT_HUGE_FILE))
+                return n;
+        n |= (uint64_t)le16_get(di->i_blocks_hi) << 32;
+        if (le32_get(di->i_flags) & EXT4_FL_HUGE_FILE)
+                n <<= fs->block_bits - 9;
+        return n;
+}
+
+/* The seconds are signed; two bits of the extra field carry them on to the year 2446. */
+static struct timespec time_of(le32 seconds, le32 extra)
+{
+        uint32_t x = le32_get(extra);
+
+        return (struct timespec){
+                .tv_sec = (int32_t)le32_get(seconds) + ((int64_t)(x & 3) << 32),
+                .tv_nsec = min_t(uint32_t, x >> 2, 999999999),
+        };
+}
+
+/* Two encodings of a device number, the old one in the first word. */
+static void set_rdev(struct ext4_inode *inode, const struct ext4_inode_disk *di)
+{
+        le32 words[2];
+        uint32_t v;
+
+        memcpy(words, di->i_block, sizeof(words));
+        v = le32_get(words[0]);
+        if (v) {
+                inode->rdev_major = v >> 8 & 0xff;
+                inode->rdev_minor = v & 0xff;
+                return;
+        }
+        v = le32_get(words[1]);
+        inode->rdev_major = v >> 8 & 0xfff;
+        inode->rdev_minor = (v & 0xff) | (v >> 12 & 0xfff00);
+}
+
+/* ---- the verifier ---- */
+
+static bool is_known_type(uint32_t mode)
+{
+        return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISCHR(mode) ||
+               S_ISBLK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
+}
+
+/* Whether i_block holds the root of an extent tree. */
+static bool has_extent_root(const struct ext4_inode_disk *di)
+{
+        uint32_t mode = le16_get(di->i_mode);
+        uint32_t flags = le32_get(di->i_flags);
+
+        return (S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode)) && (flags & EXT4_FL_EXTENTS) &&
+               !(flags & EXT4_FL_INLINE_DATA);
+}
+
+int ext4_inode_check(struct ext4_fs *fs, uint32_t ino, const void *raw)
+{
+        const struct ext4_where at = {fs, ino, 0};
+        const struct ext4_inode_disk *di = raw;
+        uint32_t mode = le16_get(di->i_mode);
+        uint32_t flags = le32_get(di->i_flags);
+        uint32_t extra = extra_size(fs, di);
+        ext4_fsblk_t acl = file_acl_of(fs, di);
+
+        if (le16_get(di->i_links_count) == 0)
+                return -ESTALE; /* free, or an orphan that waits for its last close */
+        if (ext4_verify_csums(fs) && !ext4_inode_csum_ok(fs, ino, raw))
+                return ext4_bad_csum(&at, "inode");
+        if (!is_known_type(mode))
+                return ext4_corrupt(&at, "the file type %o is unknown", mode & S_IFMT);
+        if (extra > fs->inode_size - EXT4_GOOD_OLD_INODE_SIZE || extra % 4 != 0)
+                return ext4_corrupt(&at, "the extra size %u is impossible", extra);
+        if (size_of(fs, di) > INT64_MAX)
+                return ext4_corrupt(&at, "the size is negative");
+        if (acl != 0 && !ext4_blocks_valid(fs, acl, 1))
+                return ext4_corrupt(&at, "the attribute block %llu is outside",
+                                    (unsigned long long)acl);
+        if ((flags & EXT4_FL_INLINE_DATA) && !ext4_has_incompat(fs, EXT4_INCOMPAT_INLINE_DATA))
+                return ext4_corrupt(&at, "inline data without the feature");
+        if ((flags & EXT4_FL_INLINE_DATA) && extra == 0)
+                return ext4_corrupt(&at, "inline data without attribute space");
+        if (has_extent_root(di))
+                return ext4_extent_node_check(&at, di->i_block, sizeof(di->i_block), -1, 0);
+        return 0;
+}
+
+/* ---- loading ---- */
+
+static int load_ibody(struct ext4_inode *inode, const void *raw)
+{
+        const struct ext4_where at = ext4_at(inode, 0);
+        const struct ext4_fs *fs = inode->fs;
+        uint32_t extra = extra_size(fs, raw);
+        uint32_t start = EXT4_GOOD_OLD_INODE_SIZE + extra;
+
+        if (extra == 0 || start == fs->inode_size)
+                return 0; /* there is none */
+        inode->ibody_size = fs->inode_size - start;
+        inode->ibody = mem_alloc(inode->ibody_size);
+        if (!inode->ibody)
+                return -ENOMEM;
+        memcpy(inode->ibody, (const char *)raw + start, inode->ibody_size);
+        return ext4_xattr_ibody_check(&at, inode->ibody, inode->ibody_size);
+}
+
+static void load_times(struct ext4_inode *inode, const struct ext4_inode_disk *di)
+{
+        const struct ext4_fs *fs = inode->fs;
+        const le32 none = le32_make(0);
+
+        inode->ctime = time_of(di->i_ctime,
+                               HAS_FIELD(fs, di, i_ctime_extra) ? di->i_ctime_extra : none);
+        inode->mtime = time_of(di->i_mtime,
+                               HAS_FIELD(fs, di, i_mtime_extra) ? di->i_mtime_extra : none);
+        inode->atime = time_of(di->i_atime,
+                               HAS_FIELD(fs, di, i_atime_extra) ? di->i_atime_extra : none);
+        if (HAS_FIELD(fs, di, i_crtime))
+                inode->btime =
+                        time_of(di->i_crtime,
+                                HAS_FIELD(fs, di, i_crtime_extra) ? di->i_crtime_extra : none);
+}
+
+static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *di)
+{
+        const struct ext4_fs *fs = inode->fs;
+
+        inode->mode = le16_get(di->i_mode);
+        inode->flags = le32_get(di->i_flags);
+        inode->generation = le32_get(di->i_generation);
+        inode->nlink = le16_get(di->i_links_count);
+        inode->uid = le32_join(di->i_uid_lo, di->i_uid_hi);
+        inode->gid = le32_join(di->i_gid_lo, di->i_gid_hi);
+        inode->projid = 0;
+        if (ext4_has_ro_compat(fs, EXT4_RO_COMPAT_PROJECT) && HAS_FIELD(fs, di, i_projid))
+                inode->projid = le32_get(di->i_projid);
+        inode->blocks = blocks_of(fs, di);
+        inode->file_acl = file_acl_of(fs, di);
+        inode->csum_seed = ext4_inode_csum_seed(fs, ext4_ino(inode), di->i_generation);
+        memcpy(inode->block, di->i_block, sizeof(inode->block));
+        if (S_ISCHR(inode->mode) || S_ISBLK(inode->mode))
+                set_rdev(inode, di);
+        load_times(inode, di);
+        atomic_store_explicit(&inode->vfs.size, size_of(fs, di), memory_order_release);
+}
+
+int ext4_inode_load(struct ext4_inode *inode)
+{
+        struct ext4_fs *fs = inode->fs;
+        const void *raw;
+        struct buf *buf;
+        int ret;
+
+        if (inode->vfs.ino == 0 || inode->vfs.ino > fs->nr_inodes)
+                return -ESTALE;
+        ret = read_raw(fs, ext4_ino(inode), &buf, &raw);
+        if (ret < 0)
+                return ret;
+        ret = ext4_inode_check(fs, ext4_ino(inode), raw);
+        if (ret == 0) {
+                load_fields(inode, raw);
+                ret = load_ibody(inode, raw);
+        }
+        buf_put(buf);
+        if (ret == 0 && (inode->flags & EXT4_FL_INLINE_DATA))
+                ret = ext4_inline_load(inode);
+        if (ret < 0)
+                ext4_inode_unload(inode);
+        return ret;
+}
+
+void ext4_inode_unload(struct ext4_inode *inode)
+{
+        mem_free(inode->ibody);
+        inode->ibody = NULL;
+        inode->ibody_size = 0;
+        mem_free(inode->inline_data);
+        inode->inline_data = NULL;
+        inode->inline_size = 0;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef EXT4_XATTR_H
+#define EXT4_XATTR_H
+
+#include "ext4/ext4.h"
+
+/* The longest value, as in Linux: a longer one in an ea_inode is damage. */
+#define EXT4_XATTR_MAX_VALUE 65536
+
+/* For struct buf_check of an attribute block; arg is the struct ext4_fs.  Such a block may
+ * belong to many inodes: its owner is 0. */
+int ext4_xattr_block_verify(const void *data, size_t size, uint64_t blk, const void *arg);
+
+/*
+ * Find an attribute in the checked attribute space of an inode, with its value in place: the
+ * value's length, or -ENODATA; -EUCLEAN when the value is in another inode.  *ret_value lies
+ * in inode->ibody.  Takes no lock: for use while the inode is loaded, or with its lock held.
+ */
+ssize_t ext4_xattr_ibody_find(const struct ext4_inode *inode, uint8_t index, const char *name,
+                              size_t name_len, const void **ret_value);
+
+/*
+ * ext4's form of a POSIX ACL to that of getxattr(2): the length, as ext4_xattr_get() returns
+ * it; -EUCLEAN.
+ */
+ssize_t ext4_acl_to_xattr(const struct ext4_where *at, const void *value, size_t len, void *buf,
+                          size_t size);
+
+#endif
