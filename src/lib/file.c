@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Open files and their synchronous requests. */
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "lib/lib.h"
+#include "util/alloc.h"
+
+#define OPEN_FLAGS (O_ACCMODE | O_DIRECT | O_CLOEXEC | O_NOATIME | O_LARGEFILE | O_NONBLOCK)
+
+/* glibc says 0 for O_LARGEFILE on 64-bit hosts; programs pass what the kernel calls so. */
+#define KERNEL_O_LARGEFILE 0100000
+
+static int check_open(const struct ext4_inode *inode, int flags)
+{
+        if ((flags & O_ACCMODE) != O_RDONLY)
+                return -EROFS;
+        if (flags & ~(OPEN_FLAGS | KERNEL_O_LARGEFILE))
+                return -EINVAL;
+        if (S_ISDIR(inode->mode))
+                return -EISDIR;
+        if (!S_ISREG(inode->mode))
+                return -EINVAL;
+        if (inode->flags & EXT4_FL_ENCRYPT)
+                return -ENOKEY;
+        return 0;
+}
+
+int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_file)
+{
+        struct ext4_inode *inode = inode_in(handle);
+        struct uext4_file *file;
+        int ret = check_open(inode, flags);
+
+        if (ret < 0)
+                return ret;
+        file = mem_zalloc(sizeof(*file));
+        if (!file)
+                return -ENOMEM;
+        ext4_iget_again(inode);
+        file->inode = inode;
+        file->direct = flags & O_DIRECT;
+        *ret_file = file;
+        return 0;
+}
+
+int uext4_open_path(struct uext4_fs *fs, const char *path, int flags,
+                    struct uext4_file **ret_file)
+{
+        struct uext4_inode *inode;
+        int ret = uext4_resolve(fs, path, 0, &inode);
+
+        if (ret < 0)
+                return ret;
+        ret = uext4_open(inode, flags, ret_file);
+        uext4_inode_put(inode);
+        return ret;
+}
+
+void uext4_close(struct uext4_file *file)
+{
+        if (!file)
+                return;
+        vfs_pending_drain(file->inode->vfs.sb, &file->queued);
+        ext4_iput(file->inode);
+        mem_free(file);
+}
+
+struct uext4_inode *uext4_file_inode(struct uext4_file *file)
+{
+        return inode_out(file->inode);
+}
+
+int lib_read_flags(int rwf, uint32_t *ret_flags)
+{
+        if (rwf & ~(RWF_NOWAIT | RWF_HIPRI))
+                return -EOPNOTSUPP;
+        *ret_flags = rwf & RWF_NOWAIT ? VFS_NOWAIT : 0;
+        return 0;
+}
+
+ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
+                      uint64_t pos, int flags)
+{
+        struct vfs_kiocb iocb = {.inode = &file->inode->vfs, .pos = pos};
+        struct iomap_dio dio;
+        struct iov_iter iter;
+        int ret = lib_read_flags(flags, &iocb.flags);
+
+        if (ret == 0)
+                ret = iov_iter_init(&iter, iov, nr_iov);
+        if (ret < 0)
+                return ret;
+        if (pos > INT64_MAX)
+                return -EINVAL;
+        if (file->direct)
+                return ext4_file_read_direct(&dio, &iocb, &iter);
+        return ext4_file_read_buffered(&iocb, &iter);
+}
+
+ssize_t uext4_pread(struct uext4_file *file, void *buf, size_t len, uint64_t pos)
+{
+        const struct iovec iov = {buf, len};
+
+        return uext4_preadv2(file, &iov, 1, pos, 0);
+}
+
+int64_t uext4_seek(struct uext4_file *file, uint64_t pos, int whence)
+{
+        return ext4_file_seek(file->inode, pos, whence);
+}
+
+int uext4_fiemap(struct uext4_file *file, uint64_t pos, uint64_t len,
+                 struct fiemap_extent *extents, unsigned max)
+{
+        const struct ext4_inode *inode = file->inode;
+
+        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
+                return -EFBIG;
+        return ext4_file_fiemap(file->inode, pos, len, extents, max);
+}

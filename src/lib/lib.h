@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef LIB_LIB_H
+#define LIB_LIB_H
+
+/* The public objects from inside.  An uext4_inode is an ext4_inode by another name. */
+
+#include <uext4.h>
+
+#include "ext4/ext4.h"
+
+struct uext4_fs {
+        struct ext4_fs *ext4;
+        struct uext4_bdev *own_dev; /* closed at unmount; NULL: the caller's */
+};
+
+struct uext4_file {
+        struct ext4_inode *inode;  /* a reference */
+        bool direct;               /* O_DIRECT */
+        struct vfs_pending queued; /* requests on queues */
+};
+
+static inline struct ext4_inode *inode_in(struct uext4_inode *inode)
+{
+        return (struct ext4_inode *)(void *)inode;
+}
+
+static inline struct uext4_inode *inode_out(struct ext4_inode *inode)
+{
+        return (struct uext4_inode *)(void *)inode;
+}
+
+/* ---- options.c ---- */
+
+struct lib_options {
+        struct ext4_mount_options ext4;
+        uint64_t offset;
+};
+
+/* -EINVAL, said to the log, for an unknown or malformed option. */
+int lib_parse_options(const char *text, const struct log_sink *log,
+                      struct lib_options *ret_options);
+
+/* ---- file.c ---- */
+
+/* RWF_* to VFS_*; -EOPNOTSUPP for what a read does not have. */
+int lib_read_flags(int rwf, uint32_t *ret_flags);
+
+#endif

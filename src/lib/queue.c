@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Public queues: requests of many files on one device queue.
+ *
+ * An entry is free, under way, or done.  It is taken from the free list by submit, put on the
+ * done list by whichever thread completes it (the owner while he waits, or a helper), and freed
+ * when its completion is fetched.  So finished requests stay here until the owner comes for
+ * them.
+ *
+ * The eventfd is signalled by the device queue when it should be driven, and by us when an
+ * entry is done that the owner may not know of: because a helper completed it, because it was
+ * done at once in submit, or because the owner left it behind.
+ */
+
+#include <unistd.h>
+
+#include "lib/lib.h"
+#include "util/alloc.h"
+
+#define MAX_DEPTH 65536
+
+struct entry {
+        struct vfs_kiocb iocb;
+        struct iomap_dio dio;
+        struct uext4_queue *queue;
+        struct uext4_file *file;
+        void *user_data;
+        int64_t result;
+        struct entry *next; /* on the free or done list */
+};
+
+struct uext4_queue {
+        struct vfs_super *sb;
+        struct vfs_queue vfs; /* how helpers find the device queue */
+        struct entry *entries;
+        struct entry *free; /* [owner] */
+
+        struct mtx lock;                       /* RANK_LEAF */
+        struct entry *done_first, **done_last; /* [lock] */
+        uint32_t nr_under_way;                 /* [lock] */
+        bool fetching; /* [lock] the owner is in wait and will look at the done list */
+        int eventfd;   /* [lock] -1: none */
+};
+
+/* ---- life ---- */
+
+int uext4_queue_new(struct uext4_fs *fs, unsigned depth, struct uext4_queue **ret_queue)
+{
+        struct vfs_super *sb = &fs->ext4->vfs;
+        struct uext4_queue *q;
+        int ret;
+
+        if (depth < 1 || depth > MAX_DEPTH)
+                return -EINVAL;
+        q = mem_zalloc(sizeof(*q));
+        if (!q)
+                return -ENOMEM;
+        q->sb = sb;
+        q->eventfd = -1;
+        q->done_last = &q->done_first;
+        q->entries = mem_array(depth, sizeof(*q->entries));
+        if (!q->entries) {
+                ret = -ENOMEM;
+                goto free_queue;
+        }
+        ret = uext4_bdev_queue_new(sb->dev, depth, &q->vfs.bdev_queue);
+        if (ret < 0)
+                goto free_entries;
+        for (unsigned i = depth; i-- > 0;) {
+                q->entries[i].queue = q;
+                q->entries[i].next = q->free;
+                q->free = &q->entries[i];
+        }
+        mtx_init(&q->lock, RANK_LEAF);
+        vfs_queue_add(sb, &q->vfs);
+        *ret_queue = q;
+        return 0;
+free_entries:
+        mem_free(q->entries);
+free_queue:
+        mem_free(q);
+        return ret;
+}
+
+void uext4_queue_free(struct uext4_queue *q)
+{
+        if (!q)
+                return;
+        vfs_queue_remove(q->sb, &q->vfs);
+        uext4_bdev_queue_free(q->vfs.bdev_queue); /* completes what is under way */
+        mtx_done(&q->lock);
+        mem_free(q->entries);
+        mem_free(q);
+}
+
+/* ---- completion ---- */
+
+static void signal_locked(struct uext4_queue *q)
+{
+        const uint64_t one = 1;
+
+        /* It can only fail when the counter is full, and then it is readable. */
+        if (q->eventfd >= 0 && write(q->eventfd, &one, sizeof(one)) < 0)
+                return;
+}
+
+static void finish(struct entry *e, int64_t result)
+{
+        struct uext4_queue *q = e->queue;
+        struct uext4_file *file = e->file;
+        struct vfs_super *sb = q->sb;
+
+        mtx_lock(&q->lock);
+        e->result = result;
+        e->next = NULL;
+        *q->done_last = e;
+        q->done_last = &e->next;
+        q->nr_under_way--;
+        if (!q->fetching)
+                signal_locked(q);
+        mtx_unlock(&q->lock);
+        /* From here on the owner may have reused the entry, and close may free the file. */
+        vfs_pending_end(sb, &file->queued);
+}
+
+static void complete(struct vfs_kiocb *iocb, int64_t result)
+{
+        finish(container_of(iocb, struct entry, iocb), result);
+}
+
+/* ---- submit ---- */
+
+static int64_t start(struct entry *e, const struct uext4_request *req)
+{
+        struct iov_iter iter;
+        int ret;
+
+        if (req->op != UEXT4_READ || req->pos > INT64_MAX)
+                return -EINVAL;
+        e->iocb = (struct vfs_kiocb){
+                .inode = &req->file->inode->vfs,
+                .pos = req->pos,
+                .queue = e->queue->vfs.bdev_queue,
+                .complete = complete,
+        };
+        ret = lib_read_flags(req->flags, &e->iocb.flags);
+        if (ret == 0)
+                ret = iov_iter_init(&iter, req->iov, req->nr_iov);
+        if (ret < 0)
+                return ret;
+        if (!req->file->direct)
+                return ext4_file_read_buffered(&e->iocb, &iter);
+        return ext4_file_read_direct(&e->dio, &e->iocb, &iter);
+}
+
+static void submit_one(struct uext4_queue *q, const struct uext4_request *req)
+{
+        struct entry *e = q->free;
+        int64_t ret;
+
+        q->free = e->next;
+        e->file = req->file;
+        e->user_data = req->user_data;
+        vfs_pending_begin(&e->file->queued);
+        mtx_lock(&q->lock);
+        q->nr_under_way++;
+        mtx_unlock(&q->lock);
+        ret = start(e, req);
+        if (ret != VFS_QUEUED)
+                finish(e, ret);
+}
+
+int uext4_queue_submit(struct uext4_queue *q, const struct uext4_request *reqs, unsigned nr)
+{
+        unsigned i;
+        int ret;
+
+        for (i = 0; i < nr && q->free; i++)
+                submit_one(q, &reqs[i]);
+        ret = uext4_bdev_queue_kick(q->vfs.bdev_queue);
+        if (ret < 0)
+                log_say(&q->sb->log, LOG_ERR, "a queue of the device is broken: error %d",
+                        -ret);
+        return i > 0 || nr == 0 ? (int)i : -EAGAIN;
+}
+
+/* ---- wait ---- */
+
+/* Returns how many were fetched. */
+static unsigned fetch_locked(struct uext4_queue *q, struct uext4_completion *completions,
+                             unsigned max)
+{
+        unsigned n = 0;
+
+        while (n < max && q->done_first) {
+                struct entry *e = q->done_first;
+
+                q->done_first = e->next;
+                if (!q->done_first)
+                        q->done_last = &q->done_first;
+                completions[n++] = (struct uext4_completion){e->user_data, e->result};
+                e->next = q->free;
+                q->free = e;
+        }
+        return n;
+}
+
+static int64_t time_left(uint64_t deadline, int64_t timeout_ns)
+{
+        uint64_t now;
+
+        if (timeout_ns <= 0)
+                return timeout_ns;
+        now = clock_ns();
+        return now < deadline ? (int64_t)(deadline - now) : 0;
+}
+
+int uext4_queue_wait(struct uext4_queue *q, struct uext4_completion *completions, unsigned min,
+                     unsigned max, int64_t timeout_ns)
+{
+        uint64_t deadline = timeout_ns > 0 ? clock_ns() + (uint64_t)timeout_ns : 0;
+        unsigned n = 0;
+        int ret = 0;
+
+        mtx_lock(&q->lock);
+        q->fetching = true;
+        for (bool first = true;; first = false) {
+                int64_t left;
+
+                n += fetch_locked(q, completions + n, max - n);
+                if (n == max || q->nr_under_way == 0 || (n >= min && (min > 0 || !first)))
+                        break;
+                left = n < min ? time_left(deadline, timeout_ns) : 0;
+                mtx_unlock(&q->lock);
+                ret = uext4_bdev_queue_drive(q->vfs.bdev_queue, left);
+                mtx_lock(&q->lock);
+                if (ret < 0 || (ret == 0 && left == 0)) {
+                        n += fetch_locked(q, completions + n, max - n);
+                        break;
+                }
+        }
+        q->fetching = false;
+        if (q->done_first)
+                signal_locked(q);
+        mtx_unlock(&q->lock);
+        return n == 0 && ret < 0 ? ret : (int)n;
+}
+
+int uext4_queue_eventfd(struct uext4_queue *q)
+{
+        int fd = uext4_bdev_queue_eventfd(q->vfs.bdev_queue);
+
+        if (fd < 0)
+                return fd;
+        mtx_lock(&q->lock);
+        q->eventfd = fd;
+        if (q->done_first)
+                signal_locked(q);
+        mtx_unlock(&q->lock);
+        return fd;
+}
