@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef UEXT4_CLI_BENCH_ENGINE_H
+#define UEXT4_CLI_BENCH_ENGINE_H
+
+/* bench_engine.h - reading a file, or its places of the bare device, for some time. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/cli.h"
+#include "cli/hist.h"
+
+enum bench_pattern {
+        BENCH_PATTERN_SEQUENTIAL,
+        BENCH_PATTERN_RANDOM,
+};
+
+enum bench_side {
+        BENCH_SIDE_UEXT4,
+        BENCH_SIDE_RAW,
+        BENCH_NR_SIDES,
+};
+
+struct bench_options {
+        enum bench_pattern pattern;
+        uint64_t block_size; /* bytes */
+        unsigned depth;      /* 1 when not direct */
+        uint64_t size;       /* bytes of the file to read; 0: all */
+        uint64_t seed;
+        bool direct;    /* the uext4 side; the raw side always is */
+        unsigned sides; /* bit (1 << enum bench_side) for each that will run */
+};
+
+/* What was measured in one run of one side. */
+struct bench_result {
+        double seconds;
+        uint64_t requests, bytes, errors; /* bytes of requests without error */
+        unsigned max_in_flight;
+        double cpu_user, cpu_system; /* seconds */
+        struct hist lat;             /* nanoseconds */
+};
+
+struct bench_engine;
+
+/* Prepare everything that must not be timed.  NULL when that failed and was said.  The
+ * options and the operand must live as long. */
+struct bench_engine *bench_engine_new(struct cli *cli, const struct bench_options *opt,
+                                      const struct cli_operand *op);
+void bench_engine_free(struct bench_engine *e); /* NULL is fine */
+
+/* Bytes of the file that are read: whole blocks. */
+uint64_t bench_engine_size(const struct bench_engine *e);
+
+/* Run one side.  0, or -errno when the queue broke; errors of requests are counted. */
+int bench_engine_run(struct bench_engine *e, enum bench_side side, uint64_t runtime_ns,
+                     struct bench_result *ret_result);
+
+#endif

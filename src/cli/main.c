@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * main.c - `uext4 COMMAND ...`: the table of commands.
+ *
+ * SIGPIPE keeps its default action, so that `uext4 cat ... | head` ends quietly, as cat does;
+ * where somebody has it ignored, the failed write is reported.
+ */
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct cli_command *const commands[] = {
+        &cli_info, &cli_ls, &cli_stat, &cli_cat, &cli_get, &cli_map, &cli_bench, &cli_verify,
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(void)
+{
+        fputs("Usage: uext4 COMMAND [OPTION]... IMAGE[:/PATH]...\n"
+              "Read ext4, ext3 and ext2 images and devices without mounting them.\n"
+              "\n"
+              "Commands:\n",
+              stdout);
+        for (size_t i = 0; i < NR_COMMANDS; i++)
+                printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+        fputs("\n"
+              "      --help     print this help; `uext4 COMMAND --help` tells more\n"
+              "      --version  print the version\n"
+              "\n"
+              "IMAGE is a file or block device, or a URI: file:PATH or mmap:PATH.\n"
+              "Nothing is ever written to it.\n",
+              stdout);
+}
+
+static const struct cli_command *find_command(const char *name)
+{
+        for (size_t i = 0; i < NR_COMMANDS; i++)
+                if (strcmp(commands[i]->name, name) == 0)
+                        return commands[i];
+        return NULL;
+}
+
+int main(int argc, char **argv)
+{
+        struct cli cli = {0};
+
+        setlocale(LC_CTYPE, "");
+        if (argc < 2)
+                cli_usage_error(&cli, "missing command");
+        if (strcmp(argv[1], "--help") == 0) {
+                print_help();
+        } else if (strcmp(argv[1], "--version") == 0) {
+                printf("uext4 %s\n", uext4_version());
+        } else {
+                cli.command = find_command(argv[1]);
+                if (!cli.command)
+                        cli_usage_error(&cli, "unknown command '%s'", argv[1]);
+                /* getopt's messages begin with argv[0]. */
+                argv[1] = cli_printf("uext4: %s", argv[1]);
+                cli.command->run(&cli, argc - 1, argv + 1);
+                free(argv[1]);
+        }
+        cli_exit(&cli);
+}

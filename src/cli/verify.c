@@ -1,0 +1,737 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * verify.c - `uext4 verify`: read all of an image, compare it or sum it up.
+ *
+ * One walk; each regular file goes to the reader, which keeps requests of several files under
+ * way and hands chunks over in order, so that at any time one file is being compared or summed.
+ * Everything else is compared where the walk meets it.
+ *
+ * Two kinds of finding: a *difference* is a result and goes to stdout; what cannot be *read* is
+ * an error and goes to stderr.  Both make the exit status 1, and after both the rest goes on.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/filemap.h"
+#include "cli/host.h"
+#include "cli/json.h"
+#include "cli/progress.h"
+#include "cli/reader.h"
+#include "cli/speed.h"
+#include "cli/sums.h"
+#include "cli/text.h"
+#include "cli/walk.h"
+
+#define SPEED_LIMIT ((uint64_t)1 << 30) /* bytes that are read again to measure */
+#define MAX_MEMORY  ((uint64_t)4 << 30)
+
+struct options {
+        const char *against;
+        unsigned depth;
+        size_t request_size;
+        bool sums, raw, json;
+};
+
+struct counts {
+        uint64_t files, directories, symlinks, others;
+        uint64_t bytes, extents;
+        uint64_t differences, unreadable;
+};
+
+struct verify {
+        struct cli *cli;
+        const struct options *opt;
+        struct cli_operand *op;
+        struct reader *reader;
+        bool broken; /* the reader is */
+        bool comparing;
+        struct host_tree host;
+        uint8_t *host_buffer; /* of opt->request_size */
+        bool summing;
+        struct sums *sums;
+        struct speed_plan *plan; /* NULL without --raw */
+        json_t *differences;     /* NULL without --json */
+        json_t *json_sums;       /* NULL without --json and --sums */
+        struct counts counts;
+        double seconds;
+};
+
+/* A file on its way; freed behind its last chunk. */
+struct pending {
+        char *path;
+        int host; /* descriptor to compare with, -1 for none */
+        int read_error;
+        uint64_t read_error_pos;
+        bool different; /* was said */
+};
+
+/* ---- findings ----------------------------------------------------------- */
+
+static void difference(struct verify *v, const char *path, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+
+static void difference(struct verify *v, const char *path, const char *fmt, ...)
+{
+        char *text, *name;
+        va_list ap;
+        int len;
+
+        va_start(ap, fmt);
+        len = vasprintf(&text, fmt, ap);
+        va_end(ap);
+        v->counts.differences++;
+        v->cli->status = CLI_FAILED;
+        if (len < 0)
+                return; /* counted, though not said */
+        if (v->differences) {
+                json_t *object = json_object();
+
+                json_add_text(object, "path", path);
+                json_add_text(object, "difference", text);
+                json_push(v->differences, object);
+        } else {
+                name = text_escape(path, strlen(path));
+                progress_hide();
+                printf("%s: %s\n", *name ? name : ".", text);
+                free(name);
+        }
+        free(text);
+}
+
+static void unreadable(struct verify *v, const char *path, const char *what, int err)
+{
+        char *name = cli_operand_name(v->op, path);
+
+        v->counts.unreadable++;
+        cli_fail(v->cli, name, "%s%s%s", what ? what : "", what && err ? ": " : "",
+                 err ? cli_strerror(err) : "");
+        free(name);
+}
+
+/* ---- contents ----------------------------------------------------------- */
+
+static int read_host(int fd, uint8_t *buf, uint64_t len, uint64_t pos)
+{
+        while (len > 0) {
+                ssize_t ret = pread(fd, buf, len, (off_t)pos);
+
+                if (ret == 0)
+                        return -EIO; /* it was longer a moment ago */
+                if (ret < 0 && errno != EINTR)
+                        return -errno;
+                if (ret > 0) {
+                        buf += ret;
+                        pos += (uint64_t)ret;
+                        len -= (uint64_t)ret;
+                }
+        }
+        return 0;
+}
+
+static void compare_chunk(struct verify *v, struct pending *p, const struct reader_chunk *chunk)
+{
+        uint64_t i = 0;
+        int ret = read_host(p->host, v->host_buffer, chunk->len, chunk->pos);
+
+        if (ret < 0) {
+                difference(v, p->path, "cannot read the file to compare with: %s",
+                           cli_strerror(ret));
+                p->different = true;
+                return;
+        }
+        if (memcmp(chunk->data, v->host_buffer, chunk->len) == 0)
+                return;
+        while (chunk->data[i] == v->host_buffer[i])
+                i++;
+        difference(v, p->path, "contents differ from byte %" PRIu64 " on", chunk->pos + i);
+        p->different = true;
+}
+
+/* A file that could not be read has no sum. */
+static void finish_sum(struct verify *v, const struct pending *p)
+{
+        char hex[SUMS_HEX_MAX];
+        char *line;
+
+        if (p->read_error) {
+                sums_file_drop(v->sums);
+                return;
+        }
+        line = sums_file_done(v->sums, p->path, hex);
+        if (v->json_sums) {
+                json_add_text(v->json_sums, p->path, hex);
+        } else if (v->opt->sums) {
+                progress_hide();
+                fputs(line, stdout);
+        }
+        free(line);
+}
+
+static void pending_finish(struct verify *v, struct pending *p)
+{
+        if (p->read_error) {
+                char *what =
+                        cli_printf("cannot read from byte %" PRIu64 " on", p->read_error_pos);
+
+                unreadable(v, p->path, what, p->read_error);
+                free(what);
+        }
+        if (v->summing)
+                finish_sum(v, p);
+        if (p->host >= 0)
+                close(p->host);
+        free(p->path);
+        free(p);
+}
+
+static void handle_chunk(struct verify *v, const struct reader_chunk *chunk)
+{
+        struct pending *p = chunk->user;
+
+        if (chunk->error && !p->read_error) {
+                p->read_error = chunk->error;
+                p->read_error_pos = chunk->pos;
+        }
+        if (!chunk->error && chunk->len > 0) {
+                if (p->host >= 0 && !p->different)
+                        compare_chunk(v, p, chunk);
+                if (v->summing)
+                        sums_file_add(v->sums, chunk->data, chunk->len);
+        }
+        progress_add(chunk->len);
+        if (chunk->last)
+                pending_finish(v, p);
+}
+
+enum drain {
+        DRAIN_SOME,
+        DRAIN_ALL
+};
+
+/* Take chunks out: until the next file may be added, or until nothing is left. */
+static void drain(struct verify *v, enum drain how)
+{
+        struct reader_chunk chunk;
+        int ret = 1;
+
+        while ((how == DRAIN_ALL || reader_is_full(v->reader)) &&
+               (ret = reader_next(v->reader, &chunk)) > 0)
+                handle_chunk(v, &chunk);
+        if (ret < 0) {
+                cli_fail(v->cli, v->op->arg, "cannot go on reading: %s", cli_strerror(ret));
+                v->broken = true;
+        }
+}
+
+/* ---- the host's side ---------------------------------------------------- */
+
+/*
+ * Compare what both sides know without reading: type, mode, size, device numbers.  False when
+ * the host has nothing of this type there, so that there is nothing more to compare.
+ */
+static bool compare_stat(struct verify *v, const struct walk_item *item, struct stat *st)
+{
+        int ret = host_tree_stat(&v->host, item->name, st);
+
+        if (ret < 0) {
+                difference(v, item->path,
+                           ret == -ENOENT ? "only in the image"
+                                          : "cannot stat the file to compare with");
+                return false;
+        }
+        if ((st->st_mode & S_IFMT) != (item->st.mode & S_IFMT)) {
+                difference(v, item->path, "is a %s, not a %s", text_file_type(item->st.mode),
+                           text_file_type(st->st_mode));
+                return false;
+        }
+        if (!S_ISLNK(st->st_mode) && (st->st_mode & 07777) != (item->st.mode & 07777))
+                difference(v, item->path, "mode is %04o, not %04o",
+                           (unsigned)item->st.mode & 07777u, (unsigned)st->st_mode & 07777u);
+        if (S_ISREG(st->st_mode) && (uint64_t)st->st_size != item->st.size)
+                difference(v, item->path, "size is %" PRIu64 ", not %" PRIu64, item->st.size,
+                           (uint64_t)st->st_size);
+        if ((S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) &&
+            st->st_rdev != makedev(item->st.rdev_major, item->st.rdev_minor))
+                difference(v, item->path, "device is %" PRIu32 ":%" PRIu32 ", not %u:%u",
+                           item->st.rdev_major, item->st.rdev_minor, major(st->st_rdev),
+                           minor(st->st_rdev));
+        return true;
+}
+
+/* Names that only the host has.  Both lists are sorted. */
+static void compare_names(struct verify *v, const struct walk_item *item)
+{
+        struct host_names names;
+        size_t k = 0;
+        int ret = host_tree_list(&v->host, &names);
+
+        if (ret < 0) {
+                difference(v, item->path, "cannot list the directory to compare with: %s",
+                           cli_strerror(ret));
+                return;
+        }
+        for (size_t i = 0; i < names.nr; i++) {
+                char *path;
+
+                while (k < item->list->nr &&
+                       strcmp(item->list->entries[k].name, names.names[i]) < 0)
+                        k++;
+                if (k < item->list->nr &&
+                    strcmp(item->list->entries[k].name, names.names[i]) == 0)
+                        continue;
+                path = cli_printf("%s%s%s", item->path, *item->path ? "/" : "", names.names[i]);
+                difference(v, path, "missing in the image");
+                free(path);
+        }
+        host_names_done(&names);
+}
+
+static void compare_symlink(struct verify *v, const struct walk_item *item, const char *target)
+{
+        char host[65536]; /* a symlink of ext4 is at most a block */
+        struct stat st;
+        int ret;
+
+        if (!compare_stat(v, item, &st))
+                return;
+        ret = host_tree_readlink(&v->host, item->name, host, sizeof(host));
+        if (ret < 0)
+                difference(v, item->path, "cannot read the link to compare with: %s",
+                           cli_strerror(ret));
+        else if (strcmp(host, target) != 0)
+                difference(v, item->path, "symbolic link leads to another place");
+}
+
+/* ---- the walk ----------------------------------------------------------- */
+
+static void verify_symlink(struct verify *v, const struct walk_item *item)
+{
+        static char target[65537];
+        ssize_t len = uext4_readlink(item->inode, target, sizeof(target) - 1);
+
+        v->counts.symlinks++;
+        if (len < 0) {
+                unreadable(v, item->path, "cannot read symbolic link", (int)len);
+                return;
+        }
+        target[(size_t)len < sizeof(target) ? (size_t)len : sizeof(target) - 1] = '\0';
+        if (v->comparing)
+                compare_symlink(v, item, target);
+}
+
+/* Count the file's extents and plan its part in the measurement.  A map that cannot be read is
+ * not said here: the contents cannot be read then, either. */
+static void look_at_map(struct verify *v, const struct walk_item *item, struct uext4_file *file)
+{
+        struct filemap map;
+
+        if (filemap_read(file, &map) < 0)
+                return;
+        v->counts.extents += map.nr;
+        if (v->plan && !speed_plan_is_full(v->plan))
+                speed_plan_add(v->plan, item->inode, &map); /* or it is left out */
+        filemap_done(&map);
+}
+
+/* The file of the host to compare with, or -1: nothing to compare, or it has been said. */
+static int open_host_file(struct verify *v, const struct walk_item *item)
+{
+        struct stat st;
+        int fd;
+
+        if (!v->comparing || !compare_stat(v, item, &st) ||
+            (uint64_t)st.st_size != item->st.size)
+                return -1;
+        fd = host_tree_open_file(&v->host, item->name);
+        if (fd < 0)
+                difference(v, item->path, "cannot open the file to compare with: %s",
+                           cli_strerror(fd));
+        return fd < 0 ? -1 : fd;
+}
+
+static void verify_regular(struct verify *v, const struct walk_item *item)
+{
+        struct pending *p;
+        struct uext4_file *file;
+        int host = open_host_file(v, item);
+        int ret = reader_open(item->inode, &file);
+
+        v->counts.files++;
+        if (ret < 0) {
+                unreadable(v, item->path, NULL, ret);
+                if (host >= 0)
+                        close(host);
+                return;
+        }
+        look_at_map(v, item, file);
+        p = cli_alloc(1, sizeof(*p));
+        p->path = cli_strdup(item->path);
+        p->host = host;
+        reader_add(v->reader, file, READER_ALL, p);
+        drain(v, DRAIN_SOME);
+}
+
+static void verify_file(struct verify *v, const struct walk_item *item)
+{
+        struct stat st;
+
+        if (S_ISREG(item->st.mode)) {
+                verify_regular(v, item);
+        } else if (S_ISLNK(item->st.mode)) {
+                verify_symlink(v, item);
+        } else {
+                v->counts.others++;
+                if (v->comparing)
+                        compare_stat(v, item, &st);
+        }
+}
+
+/* mke2fs makes lost+found; the directory that the image was made of has none. */
+static bool is_lost_and_found(const struct verify *v, const struct walk_item *item)
+{
+        struct stat st;
+
+        return strcmp(item->path, "lost+found") == 0 && item->list->nr == 0 &&
+               host_tree_stat(&v->host, item->name, &st) == -ENOENT;
+}
+
+/* False when the walk should not go in. */
+static bool enter_compared(struct verify *v, const struct walk_item *item)
+{
+        struct stat st;
+        int ret;
+
+        if (*item->path) { /* the root is open already; its own mode is the image maker's */
+                if (is_lost_and_found(v, item))
+                        return false;
+                if (!compare_stat(v, item, &st))
+                        return false;
+                ret = host_tree_enter(&v->host, item->name);
+                if (ret < 0) {
+                        difference(v, item->path,
+                                   "cannot open the directory to compare with: %s",
+                                   cli_strerror(ret));
+                        return false;
+                }
+        }
+        compare_names(v, item);
+        return true;
+}
+
+static bool enter_directory(struct verify *v, const struct walk_item *item)
+{
+        v->counts.directories++;
+        if (item->error < 0)
+                unreadable(v, item->path, "reading directory", item->error);
+        return !v->comparing || enter_compared(v, item);
+}
+
+static void verify_tree(struct verify *v)
+{
+        struct walk *walk = walk_new(v->op->image->fs, v->op->inode);
+        struct walk_item item;
+
+        while (!v->broken && walk_next(walk, &item) > 0) {
+                switch (item.event) {
+                case WALK_FILE:
+                        verify_file(v, &item);
+                        break;
+                case WALK_ENTER:
+                        if (!enter_directory(v, &item))
+                                walk_skip(walk);
+                        break;
+                case WALK_LEAVE:
+                        if (v->comparing && *item.path)
+                                host_tree_leave(&v->host);
+                        break;
+                case WALK_ERROR:
+                        unreadable(v, item.path, item.what, item.what ? 0 : item.error);
+                        break;
+                }
+        }
+        if (!v->broken)
+                drain(v, DRAIN_ALL);
+        walk_free(walk);
+}
+
+/* ---- the report --------------------------------------------------------- */
+
+static double verify_rate(const struct verify *v)
+{
+        return v->seconds > 0 ? (double)v->counts.bytes / v->seconds : 0;
+}
+
+static void print_count(FILE *to, const char *label, uint64_t n, const char *behind)
+{
+        char count[TEXT_COUNT_MAX];
+
+        fprintf(to, "%-14s %16s%s\n", label, text_count(count, n), behind);
+}
+
+static void print_rates(const struct verify *v, FILE *to, const struct speed_result *speed)
+{
+        char bytes[TEXT_BYTES_MAX];
+
+        fprintf(to, "%-14s %16.3f\n", "seconds", v->seconds);
+        fprintf(to, "%-14s %11.1f MB/s  read and %s\n", v->comparing ? "compare" : "checksum",
+                verify_rate(v) / 1e6,
+                v->comparing && v->summing ? "compared, summed"
+                : v->comparing             ? "compared"
+                                           : "summed");
+        if (!speed)
+                return;
+        fprintf(to, "%-14s %11.1f MB/s  reading only, %.2f of the raw device\n", "files",
+                speed->file_rate / 1e6,
+                speed->raw_rate > 0 ? speed->file_rate / speed->raw_rate : 0);
+        fprintf(to, "%-14s %11.1f MB/s  the same %s\n", "raw device", speed->raw_rate / 1e6,
+                text_bytes(bytes, speed->bytes));
+}
+
+static void print_table(const struct verify *v, const struct speed_result *speed,
+                        const char *total)
+{
+        const struct counts *c = &v->counts;
+        const struct reader_stats *reads = reader_stats(v->reader);
+        /* With --sums, stdout is a list that sha256sum -c reads. */
+        FILE *to = v->opt->sums ? stderr : stdout;
+        char in_flight[64];
+
+        snprintf(in_flight, sizeof(in_flight), "  at most %u in flight", reads->max_in_flight);
+        print_count(to, "files", c->files, "");
+        print_count(to, "directories", c->directories, "");
+        print_count(to, "symlinks", c->symlinks, "");
+        if (c->others)
+                print_count(to, "other", c->others, "");
+        print_count(to, "bytes", c->bytes, "");
+        print_count(to, "extents", c->extents, "");
+        print_count(to, "requests", reads->requests, in_flight);
+        if (v->comparing)
+                print_count(to, "differences", c->differences, "");
+        print_count(to, "unreadable", c->unreadable, "");
+        print_rates(v, to, speed);
+        if (v->summing)
+                fprintf(to, "%-14s %s\n", "sha256", total);
+}
+
+static void print_json(struct verify *v, const struct speed_result *speed, const char *total)
+{
+        const struct counts *c = &v->counts;
+        const struct reader_stats *reads = reader_stats(v->reader);
+        json_t *top = json_object();
+
+        json_add_text(top, "image", v->op->arg);
+        json_add_uint(top, "files", c->files);
+        json_add_uint(top, "directories", c->directories);
+        json_add_uint(top, "symlinks", c->symlinks);
+        json_add_uint(top, "others", c->others);
+        json_add_uint(top, "bytes", c->bytes);
+        json_add_uint(top, "extents", c->extents);
+        json_add_uint(top, "requests", reads->requests);
+        json_add_uint(top, "max_in_flight", reads->max_in_flight);
+        json_add_uint(top, "unreadable", c->unreadable);
+        json_add_real(top, "seconds", v->seconds);
+        json_add_real(top, "bytes_per_second", verify_rate(v));
+        if (v->comparing)
+                json_add(top, "differences", json_incref(v->differences));
+        if (speed) {
+                json_add_uint(top, "measured_bytes", speed->bytes);
+                json_add_real(top, "files_bytes_per_second", speed->file_rate);
+                json_add_real(top, "raw_bytes_per_second", speed->raw_rate);
+        }
+        if (v->summing)
+                json_add_text(top, "sha256", total);
+        if (v->json_sums)
+                json_add(top, "sums", json_incref(v->json_sums));
+        json_print(top);
+}
+
+/* True with a result: it was wanted, there was something to read, and it worked. */
+static bool measure(struct verify *v, struct speed_result *ret_speed)
+{
+        int ret;
+
+        if (!v->plan || v->broken)
+                return false;
+        ret = speed_measure(v->plan, v->op->image->fs, v->op->image->dev, v->op->image->offset,
+                            v->opt->depth, ret_speed);
+        if (ret < 0)
+                cli_fail(v->cli, v->op->arg, "cannot measure: %s", cli_strerror(ret));
+        return ret == 0 && ret_speed->bytes > 0;
+}
+
+static void report(struct verify *v)
+{
+        struct speed_result speed;
+        bool measured = measure(v, &speed);
+        char total[SUMS_HEX_MAX] = "";
+
+        v->counts.bytes = reader_stats(v->reader)->bytes;
+        if (v->summing)
+                sums_total(v->sums, total);
+        if (v->opt->json)
+                print_json(v, measured ? &speed : NULL, total);
+        else
+                print_table(v, measured ? &speed : NULL, total);
+}
+
+/* ---- the command -------------------------------------------------------- */
+
+/* What is in use, of which the tree's files are the most: good enough for a progress bar. */
+static uint64_t estimate_size(const struct cli_operand *op)
+{
+        struct uext4_info info;
+
+        if (uext4_get_info(op->image->fs, &info) < 0 || info.nr_blocks_free > info.nr_blocks)
+                return 0;
+        return (info.nr_blocks - info.nr_blocks_free) * info.block_size;
+}
+
+static bool verify_open(struct verify *v)
+{
+        const struct options *opt = v->opt;
+        int ret;
+
+        if (!S_ISDIR(v->op->st.mode)) {
+                cli_fail_errno(v->cli, v->op->arg, -ENOTDIR);
+                return false;
+        }
+        v->comparing = opt->against;
+        v->summing = opt->sums || !opt->against;
+        if (v->comparing) {
+                ret = host_tree_open(&v->host, opt->against);
+                if (ret < 0) {
+                        cli_fail_errno(v->cli, opt->against, ret);
+                        return false;
+                }
+        }
+        ret = reader_new(v->op->image->fs, opt->depth, opt->request_size, &v->reader);
+        if (ret < 0) {
+                cli_fail_errno(v->cli, v->op->arg, ret);
+                return false;
+        }
+        v->host_buffer = cli_alloc(opt->request_size, 1);
+        if (v->summing)
+                v->sums = sums_new();
+        if (opt->raw)
+                v->plan = speed_plan_new(opt->request_size, SPEED_LIMIT);
+        v->differences = opt->json ? json_array() : NULL;
+        v->json_sums = opt->json && opt->sums ? json_object() : NULL;
+        return true;
+}
+
+static void verify_close(struct verify *v)
+{
+        json_decref(v->differences);
+        json_decref(v->json_sums);
+        if (v->plan)
+                speed_plan_free(v->plan);
+        sums_free(v->sums);
+        free(v->host_buffer);
+        reader_free(v->reader);
+        host_tree_close(&v->host);
+}
+
+static void verify_operand(struct cli *cli, const struct options *opt, struct cli_operand *op)
+{
+        struct verify v = {.cli = cli, .opt = opt, .op = op};
+
+        if (verify_open(&v)) {
+                uint64_t start = cli_clock_ns();
+
+                progress_start(estimate_size(op));
+                verify_tree(&v);
+                progress_stop();
+                v.seconds = (double)(cli_clock_ns() - start) / 1e9;
+                report(&v);
+        }
+        verify_close(&v);
+}
+
+enum {
+        OPT_AGAINST = CLI_OPT_FIRST,
+        OPT_IODEPTH,
+        OPT_BS,
+        OPT_SUMS,
+        OPT_RAW,
+        OPT_JSON,
+};
+
+static void parse_option(struct cli *cli, int o, struct options *opt)
+{
+        switch (o) {
+        case OPT_AGAINST:
+                opt->against = optarg;
+                break;
+        case OPT_IODEPTH:
+                opt->depth = (unsigned)cli_option_size(cli, "I/O depth", optarg, 1, 65536);
+                break;
+        case OPT_BS:
+                opt->request_size = cli_option_size(cli, "block size", optarg,
+                                                    READER_REQUEST_MIN, READER_REQUEST_MAX);
+                break;
+        case OPT_SUMS:
+                opt->sums = true;
+                break;
+        case OPT_RAW:
+                opt->raw = cli_option_bool(cli, "--raw", optarg);
+                break;
+        case OPT_JSON:
+                opt->json = true;
+                break;
+        }
+}
+
+static void run(struct cli *cli, int argc, char **argv)
+{
+        static const struct option longs[] = {
+                {"against", required_argument, NULL, OPT_AGAINST},
+                {"iodepth", required_argument, NULL, OPT_IODEPTH},
+                {"bs", required_argument, NULL, OPT_BS},
+                {"sums", no_argument, NULL, OPT_SUMS},
+                {"raw", optional_argument, NULL, OPT_RAW},
+                {"json", no_argument, NULL, OPT_JSON},
+                CLI_LONG_OPTIONS,
+        };
+        struct options opt = {
+                .depth = READER_DEPTH, .request_size = READER_REQUEST, .raw = true};
+        struct cli_operand op;
+        int o;
+
+        while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs)) != -1)
+                parse_option(cli, o, &opt);
+        if (argc - optind != 1)
+                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
+        if ((uint64_t)opt.request_size * opt.depth > MAX_MEMORY)
+                cli_usage_error(cli, "block size times depth is more than 4 GiB");
+        if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
+                verify_operand(cli, &opt, &op);
+                cli_operand_close(&op);
+        }
+}
+
+const struct cli_command cli_verify = {
+        .name = "verify",
+        .summary = "read everything; compare it with a directory or sum it up",
+        .usage = "Usage: uext4 verify [OPTION]... IMAGE\n"
+                 "Read every file of an image by asynchronous direct I/O and print how many "
+                 "there\n"
+                 "are, how fast it went, and how fast the raw device gives the same blocks.\n"
+                 "\n"
+                 "      --against=DIR      compare with DIR: names, types, modes, sizes, "
+                 "links,\n"
+                 "                         contents; otherwise compute checksums\n"
+                 "      --sums             print SHA-256 sums as sha256sum(1) does; the table\n"
+                 "                         goes to standard error\n"
+                 "      --iodepth=N        requests in flight (default 32)\n"
+                 "      --bs=SIZE          size of a request (default 1M)\n"
+                 "      --raw=0|1          0: do not measure the raw device\n"
+                 "      --json             print JSON\n",
+        .run = run,
+};
