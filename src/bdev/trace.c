@@ -44,8 +44,8 @@ static void count_locked(struct uext4_bdev_counts *c, const struct bdev_filter_i
         if (io->op != UEXT4_BDEV_FLUSH)
                 c->bytes[io->op] += io->len;
         c->fua += (io->flags & UEXT4_BDEV_FUA) != 0;
-        if (io->queued)
-                c->max_in_flight = max_t(uint64_t, c->max_in_flight, ++c->in_flight);
+        if (io->queued && ++c->in_flight > c->max_in_flight)
+                c->max_in_flight = c->in_flight;
 }
 
 static int trace_begin(struct bdev_filter *f, struct bdev_filter_io *io)

@@ -129,38 +129,72 @@ struct side_summary {
 };
 
 /* Sorts. */
-static double median(const struct side_summary *s)
+static double median(double *values, unsigned nr)
 {
-        qsort(s->iops, s->nr, sizeof(*s->iops), compare_doubles);
-        if (s->nr % 2 == 1)
-                return s->iops[s->nr / 2];
-        return (s->iops[s->nr / 2 - 1] + s->iops[s->nr / 2]) / 2;
+        qsort(values, nr, sizeof(*values), compare_doubles);
+        if (nr % 2 == 1)
+                return values[nr / 2];
+        return (values[nr / 2 - 1] + values[nr / 2]) / 2;
 }
 
-static void print_medians(const struct options *opt, const double medians[BENCH_NR_SIDES])
+struct medians {
+        double iops[BENCH_NR_SIDES];
+
+        /* Of the ratios of the runs next to each other: a load of the machine that comes and
+         * goes hits both of a pair. */
+        double pair_ratio;
+};
+
+static struct medians find_medians(const struct options *opt, struct side_summary *summary)
+{
+        const double *uext4 = summary[BENCH_SIDE_UEXT4].iops,
+                     *raw = summary[BENCH_SIDE_RAW].iops;
+        struct medians m = {0};
+
+        if (opt->compare) {
+                double *ratios = cli_alloc(opt->repeat, sizeof(*ratios));
+
+                for (unsigned i = 0; i < opt->repeat; i++)
+                        ratios[i] = raw[i] > 0 ? uext4[i] / raw[i] : 0;
+                m.pair_ratio = median(ratios, opt->repeat);
+                free(ratios);
+        }
+        for (int side = 0; side < BENCH_NR_SIDES; side++)
+                if (side_is_used(opt, (enum bench_side)side))
+                        m.iops[side] = median(summary[side].iops, summary[side].nr);
+        return m;
+}
+
+static double median_ratio(const struct medians *m)
+{
+        return m->iops[BENCH_SIDE_RAW] > 0 ? m->iops[BENCH_SIDE_UEXT4] / m->iops[BENCH_SIDE_RAW]
+                                           : 0;
+}
+
+static void print_medians(const struct options *opt, const struct medians *m)
 {
         for (int side = 0; side < BENCH_NR_SIDES; side++)
                 if (side_is_used(opt, (enum bench_side)side))
                         printf("median of %u, %s: IOPS=%.0f, BW=%.1f MB/s\n", opt->repeat,
-                               side_names[side], medians[side],
-                               medians[side] * (double)opt->engine.block_size / 1e6);
+                               side_names[side], m->iops[side],
+                               m->iops[side] * (double)opt->engine.block_size / 1e6);
         if (opt->compare)
-                printf("ratio uext4/raw: %.3f\n",
-                       medians[BENCH_SIDE_UEXT4] / medians[BENCH_SIDE_RAW]);
+                printf("ratio uext4/raw: %.3f (median of pairs: %.3f)\n", median_ratio(m),
+                       m->pair_ratio);
 }
 
-static void json_medians(json_t *top, const struct options *opt,
-                         const double medians[BENCH_NR_SIDES])
+static void json_medians(json_t *top, const struct options *opt, const struct medians *m)
 {
         json_t *object = json_object();
 
         for (int side = 0; side < BENCH_NR_SIDES; side++)
                 if (side_is_used(opt, (enum bench_side)side))
-                        json_add_real(object, side_names[side], medians[side]);
+                        json_add_real(object, side_names[side], m->iops[side]);
         json_add(top, "median_iops", object);
-        if (opt->compare)
-                json_add_real(top, "ratio",
-                              medians[BENCH_SIDE_UEXT4] / medians[BENCH_SIDE_RAW]);
+        if (opt->compare) {
+                json_add_real(top, "ratio", median_ratio(m));
+                json_add_real(top, "pair_ratio", m->pair_ratio);
+        }
 }
 
 static json_t *json_head(const struct bench *b)
@@ -177,6 +211,15 @@ static json_t *json_head(const struct bench *b)
         json_add_uint(top, "seed", opt->engine.seed);
         json_add_real(top, "runtime", opt->runtime);
         return top;
+}
+
+static void print_json(const struct bench *b, json_t *runs, const struct medians *m)
+{
+        json_t *top = json_head(b);
+
+        json_add(top, "runs", json_incref(runs));
+        json_medians(top, b->opt, m);
+        json_print(top);
 }
 
 static void print_head(const struct bench *b)
@@ -249,8 +292,6 @@ static void bench_run(struct bench *b)
 {
         const struct options *opt = b->opt;
         struct side_summary summary[BENCH_NR_SIDES] = {0};
-        double medians[BENCH_NR_SIDES] = {0};
-        json_t *top = opt->json ? json_head(b) : NULL;
         json_t *runs = opt->json ? json_array() : NULL;
 
         for (int side = 0; side < BENCH_NR_SIDES; side++)
@@ -258,19 +299,14 @@ static void bench_run(struct bench *b)
         if (!opt->json)
                 print_head(b);
         if (run_all(b, summary, runs)) {
-                for (int side = 0; side < BENCH_NR_SIDES; side++)
-                        if (side_is_used(opt, (enum bench_side)side))
-                                medians[side] = median(&summary[side]);
-                if (opt->json) {
-                        json_add(top, "runs", json_incref(runs));
-                        json_medians(top, opt, medians);
-                        json_print(json_incref(top));
-                } else if (opt->repeat > 1 || opt->compare) {
-                        print_medians(opt, medians);
-                }
+                struct medians m = find_medians(opt, summary);
+
+                if (opt->json)
+                        print_json(b, runs, &m);
+                else if (opt->repeat > 1 || opt->compare)
+                        print_medians(opt, &m);
         }
         json_decref(runs);
-        json_decref(top);
         for (int side = 0; side < BENCH_NR_SIDES; side++)
                 free(summary[side].iops);
 }

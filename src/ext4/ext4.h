@@ -256,6 +256,8 @@ struct ext4_inode {
         struct mtx load; /* RANK_INODE_LOAD: being read from disk */
         bool loaded;     /* [load] */
 
+        uint64_t disk_pos; /* of the inode on the device, in bytes [const once loaded] */
+
         /* From disk.  [vfs.lock for changes] */
         uint32_t generation;
         uint16_t mode;

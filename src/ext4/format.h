@@ -33,7 +33,7 @@ struct ext4_super_block {
         le32 s_inodes_count;            /* 0x00 */
         le32 s_blocks_count_lo;         /* 0x04 */
         le32 s_r_blocks_count_lo;       /* 0x08 reserved for root */
-        le32 s_free_blocks_count_lo;    /* 0x0c; clusters with bigalloc */
+        le32 s_free_blocks_count_lo;    /* 0x0c; blocks, with bigalloc too */
         le32 s_free_inodes_count;       /* 0x10 */
         le32 s_first_data_block;        /* 0x14 */
         le32 s_log_block_size;          /* 0x18: 1024 << n */

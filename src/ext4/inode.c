@@ -18,10 +18,11 @@ static int any_block(const void *data, size_t size, uint64_t blk, const void *ar
 }
 
 /* The block that holds the inode, with a reference, and the raw bytes in it. */
-static int read_raw(struct ext4_fs *fs, uint32_t ino, struct buf **ret_buf,
-                    const void **ret_raw)
+static int read_raw(struct ext4_inode *inode, struct buf **ret_buf, const void **ret_raw)
 {
         const struct buf_check check = {.verify = any_block};
+        const uint32_t ino = ext4_ino(inode);
+        struct ext4_fs *fs = inode->fs;
         struct ext4_group group;
         uint64_t offset;
         int ret;
@@ -30,11 +31,11 @@ static int read_raw(struct ext4_fs *fs, uint32_t ino, struct buf **ret_buf,
         if (ret < 0)
                 return ret;
         offset = (uint64_t)((ino - 1) % fs->inodes_per_group) * fs->inode_size;
-        ret = buf_read(fs->bufs, group.inode_table + (offset >> fs->block_bits), &check, 0,
-                       ret_buf);
+        inode->disk_pos = (group.inode_table << fs->block_bits) + offset;
+        ret = buf_read(fs->bufs, inode->disk_pos >> fs->block_bits, &check, 0, ret_buf);
         if (ret < 0)
                 return ret;
-        *ret_raw = (const char *)(*ret_buf)->data + (offset & (fs->block_size - 1));
+        *ret_raw = (const char *)(*ret_buf)->data + (inode->disk_pos & (fs->block_size - 1));
         return 0;
 }
 
@@ -225,7 +226,7 @@ int ext4_inode_load(struct ext4_inode *inode)
 
         if (inode->vfs.ino == 0 || inode->vfs.ino > fs->nr_inodes)
                 return -ESTALE;
-        ret = read_raw(fs, ext4_ino(inode), &buf, &raw);
+        ret = read_raw(inode, &buf, &raw);
         if (ret < 0)
                 return ret;
         ret = ext4_inode_check(fs, ext4_ino(inode), raw);

@@ -172,6 +172,8 @@ static int report_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint3
         if (pos >= inode->inline_size)
                 return -ENOENT;
         fill_inline(inode, inode->inline_size, ret_map);
+        /* Where the first of the bytes lie; the rest may be in the attribute space. */
+        ret_map->addr = inode->disk_pos + offsetof(struct ext4_inode_disk, i_block);
         return 0;
 }
 

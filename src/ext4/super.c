@@ -311,17 +311,15 @@ int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
 {
         const struct ext4_super_block *sb = &fs->sb;
         bool is_64bit = ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT);
-        uint64_t free_clusters =
+        uint64_t free_blocks =
                 is_64bit ? le64_join(sb->s_free_blocks_count_lo, sb->s_free_blocks_count_hi)
                          : le32_get(sb->s_free_blocks_count_lo);
         uint64_t reserved =
                 is_64bit ? le64_join(sb->s_r_blocks_count_lo, sb->s_r_blocks_count_hi)
                          : le32_get(sb->s_r_blocks_count_lo);
         uint64_t overhead = overhead_blocks(fs);
-        uint64_t free_blocks = 0;
 
-        if (free_clusters <= fs->nr_blocks >> fs->cluster_bits)
-                free_blocks = free_clusters << fs->cluster_bits;
+        free_blocks = min_t(uint64_t, free_blocks, fs->nr_blocks);
         *ret_st = (struct statvfs){
                 .f_bsize = fs->block_size,
                 .f_frsize = fs->block_size,

@@ -184,6 +184,25 @@ static int read_mapped(struct iomap_dio *dio, struct stretch *st, struct iov_ite
         return 0;
 }
 
+/*
+ * Fill memory that no device request will fill.  What is being collected ends here: the next
+ * stretch may follow on the device (around a hole it often does) but not in memory.
+ */
+static int read_in_memory(struct iomap_dio *dio, struct stretch *st, struct iov_iter *iter,
+                          const struct iomap *map, uint64_t pos, uint64_t len)
+{
+        int ret = stretch_submit(dio, st);
+
+        if (ret < 0)
+                return ret;
+        if (map->type == IOMAP_INLINE)
+                iov_iter_copy_to(iter, (const char *)map->inline_data + (pos - map->offset),
+                                 len);
+        else
+                iov_iter_zero(iter, len);
+        return 0;
+}
+
 /* One round: a switch over mapping types, each arm one call. */
 static int read_round(struct iomap_dio *dio, struct stretch *st, struct iov_iter *iter,
                       struct iomap_iter *it)
@@ -195,11 +214,8 @@ static int read_round(struct iomap_dio *dio, struct stretch *st, struct iov_iter
         switch (it->map.type) {
         case IOMAP_HOLE:
         case IOMAP_UNWRITTEN:
-                iov_iter_zero(iter, len);
-                break;
         case IOMAP_INLINE:
-                iov_iter_copy_to(
-                        iter, (const char *)it->map.inline_data + (pos - it->map.offset), len);
+                ret = read_in_memory(dio, st, iter, &it->map, pos, len);
                 break;
         case IOMAP_MAPPED:
                 ret = read_mapped(dio, st, iter, iomap_addr_of(&it->map, pos), len);

@@ -31,8 +31,9 @@ enum iomap_map_flags {
 
 /* One mapping: a value. */
 struct iomap {
-        uint64_t
-                addr; /* bytes on the device; IOMAP_NULL_ADDR unless mapped or unwritten (B3) */
+        /* Bytes on the device; IOMAP_NULL_ADDR unless mapped or unwritten (B3), or reported
+         * inline data, which lie somewhere too. */
+        uint64_t addr;
         uint64_t offset; /* bytes in the file */
         uint64_t length; /* bytes, > 0 */
         enum iomap_type type;

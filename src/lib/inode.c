@@ -69,7 +69,8 @@ int uext4_stat(struct uext4_inode *handle, struct uext4_stat *ret_st)
                 .ctime = inode->ctime,
                 .btime = inode->btime,
         };
-        if (ext4_direct_fallback(inode) == EXT4_DIRECT_OK) {
+        if (ext4_direct_fallback(inode) == EXT4_DIRECT_OK &&
+            !(inode->flags & EXT4_FL_ENCRYPT)) {
                 ret_st->dio_mem_align = geo->mem_align;
                 ret_st->dio_offset_align = geo->logical_block;
         }
