@@ -292,7 +292,7 @@ static int load_and_check(struct buf_cache *cache, struct entry *e,
                 mtx_lock(&e->load);
         }
         ret = load_locked(cache, e, flags);
-        if (ret == 0)
+        if (ret == 0 && check)
                 ret = check_locked(cache, e, check);
         mtx_unlock(&e->load);
         return ret;

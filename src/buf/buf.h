@@ -50,7 +50,9 @@ enum buf_flags {
 };
 
 /*
- * Get block `blk`, read and checked, with a reference.  -EIO and the like from the
+ * Get block `blk`, read and checked, with a reference.  Without a check (NULL) the caller
+ * checks each piece that it uses: for blocks that hold many small structures, of which a
+ * damaged one must not take its neighbours along.  -EIO and the like from the
  * device are not remembered; a verdict of the check is.
  */
 must_check int buf_read(struct buf_cache *cache, uint64_t blk, const struct buf_check *check,

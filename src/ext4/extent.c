@@ -151,21 +151,23 @@ static int read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth, unsi
         const struct node_arg arg = {inode, depth};
         const struct buf_check check = {verify_node, &arg, ext4_owner(inode)};
         const struct ext4_extent_header *eh;
+        struct buf *buf;
         int ret;
 
         ret = buf_read(inode->fs->bufs, blk, &check, flags & EXT4_MAP_NOWAIT ? BUF_NOWAIT : 0,
-                       ret_buf);
+                       &buf);
         if (ret < 0)
                 return ret;
         /* The verdict is remembered per block and owner, but a hostile tree can lead to
          * the same block at another depth. */
-        eh = (*ret_buf)->data;
+        eh = buf->data;
         if (le16_get(eh->eh_depth) != depth) {
                 const struct ext4_where at = ext4_at(inode, blk);
 
-                buf_put(*ret_buf);
+                buf_put(buf);
                 return ext4_corrupt(&at, "extent node: in the tree more than once");
         }
+        *ret_buf = buf;
         return 0;
 }
 

@@ -50,15 +50,6 @@ static ext4_fsblk_t desc_block(const struct ext4_fs *fs, uint32_t nr)
         return fs->first_data_block + group * fs->blocks_per_group + has_super;
 }
 
-/*
- * Descriptors are checked one by one, when they are used: one damaged group must not take its
- * neighbours along.  So the block as such is always good.
- */
-static int any_block(const void *data, size_t size, uint64_t blk, const void *arg)
-{
-        return 0;
-}
-
 static int check_group(struct ext4_fs *fs, ext4_group_t group, const void *desc,
                        const struct ext4_group *g, ext4_fsblk_t blk)
 {
@@ -83,7 +74,6 @@ static int check_group(struct ext4_fs *fs, ext4_group_t group, const void *desc,
 int ext4_group_get(struct ext4_fs *fs, ext4_group_t group, unsigned flags,
                    struct ext4_group *ret_group)
 {
-        const struct buf_check check = {.verify = any_block};
         ext4_fsblk_t blk = desc_block(fs, group / fs->descs_per_block);
         struct ext4_group_desc gd = {}; /* the upper halves stay 0 where there are none */
         struct ext4_group g;
@@ -99,7 +89,7 @@ int ext4_group_get(struct ext4_fs *fs, ext4_group_t group, unsigned flags,
                                     "group %u: its descriptor would be at block %llu, outside",
                                     group, (unsigned long long)blk);
         }
-        ret = buf_read(fs->bufs, blk, &check, flags, &buf);
+        ret = buf_read(fs->bufs, blk, NULL, flags, &buf);
         if (ret < 0)
                 return ret;
         desc = (const char *)buf->data + (size_t)(group % fs->descs_per_block) * fs->desc_size;

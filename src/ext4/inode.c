@@ -12,15 +12,9 @@
 
 /* ---- where it lies ---- */
 
-static int any_block(const void *data, size_t size, uint64_t blk, const void *arg)
-{
-        return 0; /* inodes of a block are checked one by one */
-}
-
 /* The block that holds the inode, with a reference, and the raw bytes in it. */
 static int read_raw(struct ext4_inode *inode, struct buf **ret_buf, const void **ret_raw)
 {
-        const struct buf_check check = {.verify = any_block};
         const uint32_t ino = ext4_ino(inode);
         struct ext4_fs *fs = inode->fs;
         struct ext4_group group;
@@ -32,7 +26,7 @@ static int read_raw(struct ext4_inode *inode, struct buf **ret_buf, const void *
                 return ret;
         offset = (uint64_t)((ino - 1) % fs->inodes_per_group) * fs->inode_size;
         inode->disk_pos = (group.inode_table << fs->block_bits) + offset;
-        ret = buf_read(fs->bufs, inode->disk_pos >> fs->block_bits, &check, 0, ret_buf);
+        ret = buf_read(fs->bufs, inode->disk_pos >> fs->block_bits, NULL, 0, ret_buf);
         if (ret < 0)
                 return ret;
         *ret_raw = (const char *)(*ret_buf)->data + (inode->disk_pos & (fs->block_size - 1));

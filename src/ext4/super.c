@@ -307,31 +307,78 @@ static uint64_t overhead_blocks(const struct ext4_fs *fs)
         return (uint64_t)le32_get(fs->sb.s_overhead_blocks) << fs->cluster_bits;
 }
 
+struct free_counts {
+        uint64_t blocks;
+        uint64_t inodes;
+};
+
+/* The superblock's own numbers, right after a clean unmount. */
+static struct free_counts free_of_super(const struct ext4_fs *fs)
+{
+        const struct ext4_super_block *sb = &fs->sb;
+        struct free_counts n = {
+                .blocks = le32_get(sb->s_free_blocks_count_lo),
+                .inodes = le32_get(sb->s_free_inodes_count),
+        };
+
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
+                n.blocks |= (uint64_t)le32_get(sb->s_free_blocks_count_hi) << 32;
+        return n;
+}
+
+/* While a file system is mounted for writing only the group descriptors are kept up to date. */
+static int free_of_groups(struct ext4_fs *fs, struct free_counts *ret_n)
+{
+        struct free_counts n = {0};
+
+        for (ext4_group_t g = 0; g < fs->nr_groups; g++) {
+                struct ext4_group group;
+                int ret = ext4_group_get(fs, g, 0, &group);
+
+                if (ret < 0)
+                        return ret;
+                n.blocks += (uint64_t)group.free_clusters << fs->cluster_bits;
+                n.inodes += group.free_inodes;
+        }
+        *ret_n = n;
+        return 0;
+}
+
+static bool was_unmounted(const struct ext4_fs *fs)
+{
+        return (le16_get(fs->sb.s_state) & EXT4_STATE_VALID) &&
+               !ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER);
+}
+
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
 {
         const struct ext4_super_block *sb = &fs->sb;
-        bool is_64bit = ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT);
-        uint64_t free_blocks =
-                is_64bit ? le64_join(sb->s_free_blocks_count_lo, sb->s_free_blocks_count_hi)
-                         : le32_get(sb->s_free_blocks_count_lo);
-        uint64_t reserved =
-                is_64bit ? le64_join(sb->s_r_blocks_count_lo, sb->s_r_blocks_count_hi)
-                         : le32_get(sb->s_r_blocks_count_lo);
         uint64_t overhead = overhead_blocks(fs);
+        struct free_counts n = free_of_super(fs);
+        uint64_t reserved = le32_get(sb->s_r_blocks_count_lo);
 
-        free_blocks = min_t(uint64_t, free_blocks, fs->nr_blocks);
+        if (!was_unmounted(fs)) {
+                int ret = free_of_groups(fs, &n);
+
+                if (ret < 0)
+                        return ret;
+        }
+        n.blocks = min_t(uint64_t, n.blocks, fs->nr_blocks);
+        n.inodes = min_t(uint64_t, n.inodes, fs->nr_inodes);
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
+                reserved |= (uint64_t)le32_get(sb->s_r_blocks_count_hi) << 32;
         *ret_st = (struct statvfs){
                 .f_bsize = fs->block_size,
                 .f_frsize = fs->block_size,
                 .f_blocks = fs->nr_blocks - min_t(uint64_t, overhead, fs->nr_blocks),
-                .f_bfree = free_blocks,
-                .f_bavail = free_blocks > reserved ? free_blocks - reserved : 0,
+                .f_bfree = n.blocks,
+                .f_bavail = n.blocks > reserved ? n.blocks - reserved : 0,
                 .f_files = fs->nr_inodes,
-                .f_ffree = min_t(uint32_t, le32_get(sb->s_free_inodes_count), fs->nr_inodes),
+                .f_ffree = n.inodes,
+                .f_favail = n.inodes,
                 .f_flag = ST_RDONLY,
                 .f_namemax = EXT4_NAME_LEN,
         };
-        ret_st->f_favail = ret_st->f_ffree;
         memcpy(&ret_st->f_fsid, sb->s_uuid, min_t(size_t, sizeof(ret_st->f_fsid), 16));
         return 0;
 }

@@ -230,14 +230,23 @@ static int read_round(struct iomap_dio *dio, struct stretch *st, struct iov_iter
         return ret;
 }
 
+/*
+ * Walk the whole range.  Under NOWAIT a mapping that is not at hand ends it early, which is no
+ * error if something came before; the same word from the device is one.
+ */
 static int submit_all(struct iomap_dio *dio, struct iomap_iter *it, struct iov_iter *iter)
 {
+        const uint64_t start = it->pos;
         struct stretch st = {.len = 0};
-        int ret;
+        int round = 0;
+        int ret, last;
 
         while ((ret = iomap_iter_next(it)) > 0)
-                it->status = read_round(dio, &st, iter, it);
-        return first_error(stretch_submit(dio, &st), ret);
+                round = it->status = read_round(dio, &st, iter, it);
+        if (ret == -EAGAIN && round == 0 && it->pos > start)
+                ret = 0;
+        last = stretch_submit(dio, &st);
+        return first_error(ret, last);
 }
 
 int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov_iter *iter,
@@ -263,10 +272,10 @@ int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov
         it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count,
                                            iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0, ops);
         ret = submit_all(dio, &it, iter);
-        if (ret == -EAGAIN && it.pos > iocb->pos)
-                dio->done = min_t(uint64_t, dio->done, it.pos - iocb->pos);
-        else if (ret < 0)
+        if (ret < 0)
                 dio_set_error(dio, ret);
+        else
+                dio->done = min_t(uint64_t, dio->done, it.pos - iocb->pos);
         if (!dio_put(dio))
                 return VFS_QUEUED;
         vfs_pending_end(inode->sb, &inode->dio);

@@ -2,6 +2,7 @@
 
 /* Mount options: a table of names, each with the function that takes its value. */
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ static int parse_size(const char *text, uint64_t *ret_value)
         if (errno)
                 return -EINVAL;
         if (*end) {
-                const char *s = strchr(suffixes, *end & ~0x20);
+                const char *s = strchr(suffixes, toupper((unsigned char)*end));
 
                 if (!s || end[1])
                         return -EINVAL;
