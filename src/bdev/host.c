@@ -111,8 +111,11 @@ int host_give_up_direct(struct host_file *file)
         return 0;
 }
 
+/* The kernel may hold on to the file for a moment, for a ring that is gone; the lock goes now.
+ */
 void host_close(struct host_file *file)
 {
+        flock(file->fd, LOCK_UN);
         close(file->fd);
         file->fd = -1;
 }

@@ -133,6 +133,12 @@ static void uring_free(void *impl)
 {
         struct uring *u = impl;
 
+        /*
+         * The kernel takes a ring apart in its own time.  The file must not wait for
+         * that: whoever opens it next would find it locked.
+         */
+        if (u->sqe_flags & IOSQE_FIXED_FILE)
+                io_uring_unregister_files(&u->ring);
         io_uring_queue_exit(&u->ring);
         mem_free(u);
 }

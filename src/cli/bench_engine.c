@@ -348,8 +348,7 @@ static size_t raw_pieces_add(struct bench_engine *e, size_t room,
                 room = 2 * room + 1024;
                 e->pieces = cli_realloc(e->pieces, room, sizeof(*e->pieces));
         }
-        e->pieces[e->nr_pieces] = *piece;
-        e->pieces[e->nr_pieces++].pos += e->op->image->offset;
+        e->pieces[e->nr_pieces++] = *piece;
         return room;
 }
 

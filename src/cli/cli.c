@@ -179,27 +179,48 @@ static void log_line(void *arg, int level, const char *text)
         fprintf(stderr, "uext4: %s\n", text);
 }
 
-/* The value of offset= in a list of mount options; the last one counts.  The mount itself
- * complains about a value that is none. */
-static uint64_t options_offset(const char *list)
+/*
+ * Take offset= out of the mount options: a device that is open already is cut here.  Returns
+ * the other options, to be freed; the last offset counts.
+ */
+static char *take_offset(struct cli *cli, uint64_t *ret_offset)
 {
         static const char key[] = "offset=";
-        uint64_t offset = 0;
+        char *copy = cli_strdup(cli->mount_options ? cli->mount_options : ""), *rest = copy;
+        char *options = cli_strdup("ro"), *option;
 
-        while (list && *list) {
-                size_t len = strcspn(list, ",");
+        *ret_offset = 0;
+        while ((option = strsep(&rest, ","))) {
+                char *longer;
 
-                if (strncmp(list, key, sizeof(key) - 1) == 0) {
-                        char *value = strndup(list + sizeof(key) - 1, len - (sizeof(key) - 1));
-
-                        if (!value)
-                                out_of_memory();
-                        text_parse_size(value, &offset);
-                        free(value);
+                if (strncmp(option, key, sizeof(key) - 1) == 0) {
+                        *ret_offset = cli_option_size(cli, "offset", option + sizeof(key) - 1,
+                                                      0, INT64_MAX);
+                        continue;
                 }
-                list += len + (list[len] == ',');
+                longer = *option ? cli_printf("%s,%s", options, option) : cli_strdup(options);
+                free(options);
+                options = longer;
         }
-        return offset;
+        free(copy);
+        return options;
+}
+
+static int image_open_device(struct cli *cli, struct cli_image *image, uint64_t offset)
+{
+        struct uext4_bdev *dev;
+        int ret = uext4_bdev_open(image->uri, UEXT4_BDEV_OPEN_READONLY, log_line, cli, &dev);
+
+        if (ret == 0 && offset > 0) {
+                ret = uext4_bdev_open_slice(dev, offset, 0, &image->dev);
+                if (ret < 0)
+                        uext4_bdev_close(dev);
+        } else if (ret == 0) {
+                image->dev = dev;
+        }
+        if (ret < 0)
+                cli_fail_errno(cli, image->uri, ret);
+        return ret;
 }
 
 static void fail_mount(struct cli *cli, const char *uri, int err)
@@ -217,23 +238,19 @@ static void fail_mount(struct cli *cli, const char *uri, int err)
 static int image_mount(struct cli *cli, struct cli_image *image)
 {
         struct uext4_mount_params params = {.log = log_line, .log_arg = cli};
-        char *options;
-        int ret;
+        uint64_t offset;
+        char *options = take_offset(cli, &offset);
+        int ret = image_open_device(cli, image, offset);
 
-        ret = uext4_bdev_open(image->uri, UEXT4_BDEV_OPEN_READONLY, log_line, cli, &image->dev);
-        if (ret < 0) {
-                cli_fail_errno(cli, image->uri, ret);
-                return ret;
+        if (ret == 0) {
+                params.options = options;
+                ret = uext4_mount_bdev(image->dev, &params, &image->fs);
+                if (ret < 0) {
+                        fail_mount(cli, image->uri, ret);
+                        uext4_bdev_close(image->dev);
+                }
         }
-        options =
-                cli->mount_options ? cli_printf("ro,%s", cli->mount_options) : cli_strdup("ro");
-        params.options = options;
-        ret = uext4_mount_bdev(image->dev, &params, &image->fs);
         free(options);
-        if (ret < 0) {
-                fail_mount(cli, image->uri, ret);
-                uext4_bdev_close(image->dev);
-        }
         return ret;
 }
 
@@ -246,7 +263,6 @@ struct cli_image *cli_image_get(struct cli *cli, const char *uri)
                         return image;
         image = cli_alloc(1, sizeof(*image));
         image->uri = cli_strdup(uri);
-        image->offset = options_offset(cli->mount_options);
         if (image_mount(cli, image) < 0) {
                 free(image->uri);
                 free(image);

@@ -47,9 +47,8 @@ extern const struct cli_command cli_verify;
 struct cli_image {
         struct cli_image *next;
         char *uri;
-        struct uext4_bdev *dev;
+        struct uext4_bdev *dev; /* begins where the file system does (mount option offset=) */
         struct uext4_fs *fs;
-        uint64_t offset; /* bytes: where on dev the file system starts (mount option offset=) */
 };
 
 struct cli {

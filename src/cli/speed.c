@@ -132,7 +132,6 @@ struct side {
         unsigned depth;
         uint8_t *buffers;
         struct iovec *iovs;
-        uint64_t offset; /* raw */
 };
 
 static void fill_request(const struct side *side, struct uext4_request *req, unsigned slot,
@@ -226,7 +225,7 @@ static void raw_next(struct raw_slot *slot)
                 return;
         piece = &plan->pieces[(*slot->next)++];
         slot->iov->iov_len = piece->len;
-        slot->req.pos = slot->side->offset + piece->pos;
+        slot->req.pos = piece->pos;
         slot->req.len = piece->len;
         ret = uext4_bdev_queue_add(slot->queue, &slot->req);
         if (ret < 0)
@@ -309,10 +308,10 @@ static int measure(const struct side *side, struct uext4_fs *fs, struct uext4_bd
 }
 
 int speed_measure(struct speed_plan *plan, struct uext4_fs *fs, struct uext4_bdev *dev,
-                  uint64_t offset, unsigned depth, struct speed_result *ret_result)
+                  unsigned depth, struct speed_result *ret_result)
 {
         struct speed_result result = {.bytes = plan->bytes};
-        struct side side = {.plan = plan, .depth = depth, .offset = offset};
+        struct side side = {.plan = plan, .depth = depth};
         int ret;
 
         side.buffers = cli_alloc_aligned(65536, depth * plan->request_size);

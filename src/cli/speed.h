@@ -39,8 +39,8 @@ struct speed_result {
         double raw_rate;
 };
 
-/* Read both.  `offset`: where the file system starts on the device. */
+/* Read both.  The file system must begin where the device does. */
 int speed_measure(struct speed_plan *plan, struct uext4_fs *fs, struct uext4_bdev *dev,
-                  uint64_t offset, unsigned depth, struct speed_result *ret_result);
+                  unsigned depth, struct speed_result *ret_result);
 
 #endif

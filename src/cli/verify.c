@@ -559,8 +559,8 @@ static bool measure(struct verify *v, struct speed_result *ret_speed)
 
         if (!v->plan || v->broken)
                 return false;
-        ret = speed_measure(v->plan, v->op->image->fs, v->op->image->dev, v->op->image->offset,
-                            v->opt->depth, ret_speed);
+        ret = speed_measure(v->plan, v->op->image->fs, v->op->image->dev, v->opt->depth,
+                            ret_speed);
         if (ret < 0)
                 cli_fail(v->cli, v->op->arg, "cannot measure: %s", cli_strerror(ret));
         return ret == 0 && ret_speed->bytes > 0;

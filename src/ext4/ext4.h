@@ -70,7 +70,7 @@ struct ext4_fs {
         char readonly_reason[256]; /* why this mount does not write */
 
         _Atomic uint64_t said[EXT4_NR_SAID]; /* what the log was told already (corrupt.c) */
-        _Atomic uint64_t nr_cached_extents; /* all extent status entries of the mount */
+        _Atomic uint64_t nr_cached_extents;  /* all extent status entries of the mount */
 };
 
 static inline bool ext4_has_compat(const struct ext4_fs *fs, uint32_t bits)
@@ -96,6 +96,17 @@ int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
 /* True when inodes are still referenced: then nothing happened. */
 bool ext4_unmount(struct ext4_fs *fs);
 
+struct ext4_free_counts {
+        uint64_t blocks;
+        uint64_t inodes;
+};
+
+/* The superblock's own numbers: right after a clean unmount. */
+struct ext4_free_counts ext4_super_free_counts(const struct ext4_fs *fs);
+
+ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs);
+
+/* As statvfs(3), counted from the group descriptors where the superblock may be stale. */
 struct statvfs;
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st);
 
@@ -174,14 +185,14 @@ enum ext4_map_type {
 
 struct ext4_map {
         ext4_lblk_t lblk;
-        uint64_t len; /* blocks; 64 bits because a hole may have 2^32 (C43) */
+        uint64_t len;      /* blocks; 64 bits because a hole may have 2^32 (C43) */
         ext4_fsblk_t pblk; /* of lblk, unless a hole */
         enum ext4_map_type type;
 };
 
 /* Logical blocks are 0 .. EXT4_MAX_LBLK (B8); one more would not fit a file's length field. */
-#define EXT4_MAX_LBLK   0xfffffffeu
-#define EXT4_NR_LBLKS   0xffffffffull
+#define EXT4_MAX_LBLK 0xfffffffeu
+#define EXT4_NR_LBLKS 0xffffffffull
 
 /*
  * The extent status cache of one inode: what is known of its map, in memory.  Entries do not
@@ -196,7 +207,7 @@ struct ext4_es_entry {
 RB_HEAD(ext4_es_tree, ext4_es_entry);
 
 struct ext4_es {
-        struct rwsem lock; /* RANK_MAP_CACHE */
+        struct rwsem lock;        /* RANK_MAP_CACHE */
         struct ext4_es_tree tree; /* [lock] */
         uint32_t nr;              /* [lock] */
         _Atomic uint32_t seq;     /* raised by every change of the map itself (C38) */
@@ -221,14 +232,15 @@ enum ext4_map_flags {
 };
 
 /*
- * The largest mapping that is known to cover lblk (B9): from the extent status cache, or from the
- * tree, which is then remembered.  It begins at lblk.  The caller holds the inode lock, shared
- * at least (C37).
+ * The largest mapping that is known to cover lblk (B9): from the extent status cache, or from
+ * the tree, which is then remembered.  It begins at lblk.  The caller holds the inode lock,
+ * shared at least (C37).
  */
 int ext4_map_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
                     struct ext4_map *ret_map);
 
-/* What the two kinds of map answer; the mapping returned covers lblk and may begin before it. */
+/* What the two kinds of map answer; the mapping returned covers lblk and may begin before it.
+ */
 int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
                        struct ext4_map *ret_map);
 int ext4_indirect_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
@@ -268,7 +280,7 @@ struct ext4_inode {
         uint64_t blocks; /* units of 512 bytes */
         struct timespec atime, mtime, ctime, btime;
         ext4_fsblk_t file_acl;
-        uint32_t csum_seed; /* of its blocks */
+        uint32_t csum_seed;               /* of its blocks */
         uint8_t block[EXT4_I_BLOCK_SIZE]; /* i_block */
 
         /* The inode's own attribute space, a copy of what lies behind the fixed fields. */
@@ -277,8 +289,8 @@ struct ext4_inode {
 
         /*
          * With EXT4_FL_INLINE_DATA: all of it in one piece, i_block and then the attribute.  Of
-         * a file vfs.size bytes or fewer (the rest zeros).  Of a directory always all that there
-         * is: the parent's number, entries up to byte EXT4_I_BLOCK_SIZE, and from there a
+         * a file vfs.size bytes or fewer (the rest zeros).  Of a directory always all that
+         * there is: the parent's number, entries up to byte EXT4_I_BLOCK_SIZE, and from there a
          * second run of entries; inline_err is what its verifier said.
          */
         uint8_t *inline_data;
@@ -346,8 +358,9 @@ must_check int ext4_read_block(struct ext4_inode *inode, ext4_lblk_t lblk,
                                const struct buf_check *check, struct buf **ret_buf);
 
 /*
- * Read [pos, pos + len) of an inode's data through its map, for ea_inode values and the like.  The
- * caller knows that the map does not change: it holds the inode lock, or nobody else can reach it.
+ * Read [pos, pos + len) of an inode's data through its map, for ea_inode values and the like.
+ * The caller knows that the map does not change: it holds the inode lock, or nobody else can
+ * reach it.
  */
 must_check int ext4_read_data(struct ext4_inode *inode, uint64_t pos, void *data, size_t len);
 

@@ -307,16 +307,10 @@ static uint64_t overhead_blocks(const struct ext4_fs *fs)
         return (uint64_t)le32_get(fs->sb.s_overhead_blocks) << fs->cluster_bits;
 }
 
-struct free_counts {
-        uint64_t blocks;
-        uint64_t inodes;
-};
-
-/* The superblock's own numbers, right after a clean unmount. */
-static struct free_counts free_of_super(const struct ext4_fs *fs)
+struct ext4_free_counts ext4_super_free_counts(const struct ext4_fs *fs)
 {
         const struct ext4_super_block *sb = &fs->sb;
-        struct free_counts n = {
+        struct ext4_free_counts n = {
                 .blocks = le32_get(sb->s_free_blocks_count_lo),
                 .inodes = le32_get(sb->s_free_inodes_count),
         };
@@ -326,10 +320,19 @@ static struct free_counts free_of_super(const struct ext4_fs *fs)
         return n;
 }
 
-/* While a file system is mounted for writing only the group descriptors are kept up to date. */
-static int free_of_groups(struct ext4_fs *fs, struct free_counts *ret_n)
+ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs)
 {
-        struct free_counts n = {0};
+        ext4_fsblk_t n = le32_get(fs->sb.s_r_blocks_count_lo);
+
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
+                n |= (uint64_t)le32_get(fs->sb.s_r_blocks_count_hi) << 32;
+        return n;
+}
+
+/* While a file system is mounted for writing only the group descriptors are kept up to date. */
+static int free_of_groups(struct ext4_fs *fs, struct ext4_free_counts *ret_n)
+{
+        struct ext4_free_counts n = {0};
 
         for (ext4_group_t g = 0; g < fs->nr_groups; g++) {
                 struct ext4_group group;
@@ -354,8 +357,8 @@ int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
 {
         const struct ext4_super_block *sb = &fs->sb;
         uint64_t overhead = overhead_blocks(fs);
-        struct free_counts n = free_of_super(fs);
-        uint64_t reserved = le32_get(sb->s_r_blocks_count_lo);
+        struct ext4_free_counts n = ext4_super_free_counts(fs);
+        uint64_t reserved = ext4_reserved_blocks(fs);
 
         if (!was_unmounted(fs)) {
                 int ret = free_of_groups(fs, &n);
@@ -365,8 +368,6 @@ int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
         }
         n.blocks = min_t(uint64_t, n.blocks, fs->nr_blocks);
         n.inodes = min_t(uint64_t, n.inodes, fs->nr_inodes);
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
-                reserved |= (uint64_t)le32_get(sb->s_r_blocks_count_hi) << 32;
         *ret_st = (struct statvfs){
                 .f_bsize = fs->block_size,
                 .f_frsize = fs->block_size,

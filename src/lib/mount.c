@@ -164,11 +164,8 @@ int uext4_get_info(struct uext4_fs *fs, struct uext4_info *ret_info)
 {
         const struct ext4_fs *e = fs->ext4;
         const struct ext4_super_block *sb = &e->sb;
-        struct statvfs st;
-        int ret = ext4_statfs(fs->ext4, &st);
+        struct ext4_free_counts n = ext4_super_free_counts(e);
 
-        if (ret < 0)
-                return ret;
         *ret_info = (struct uext4_info){
                 .block_size = e->block_size,
                 .cluster_size = e->block_size << e->cluster_bits,
@@ -177,10 +174,10 @@ int uext4_get_info(struct uext4_fs *fs, struct uext4_info *ret_info)
                 .inodes_per_group = e->inodes_per_group,
                 .blocks_per_group = e->blocks_per_group,
                 .nr_blocks = e->nr_blocks,
-                .nr_blocks_free = st.f_bfree,
-                .nr_blocks_reserved = st.f_bfree - st.f_bavail,
+                .nr_blocks_free = n.blocks,
+                .nr_blocks_reserved = ext4_reserved_blocks(e),
                 .nr_inodes = e->nr_inodes,
-                .nr_inodes_free = st.f_ffree,
+                .nr_inodes_free = n.inodes,
                 .first_inode = e->first_ino,
                 .revision = le32_get(sb->s_rev_level),
                 .state = le16_get(sb->s_state),
