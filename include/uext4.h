@@ -75,7 +75,10 @@ struct uext4_mount_params {
 UEXT4_API int uext4_mount(const char *uri, const struct uext4_mount_params *params,
                           struct uext4_fs **ret_fs);
 
-/* As uext4_mount, on a device that the caller keeps open until after unmount. */
+/*
+ * As uext4_mount, on a device that the caller keeps open until after unmount.  The option
+ * `offset` is -EINVAL here: cut the device with uext4_bdev_open_slice().
+ */
 UEXT4_API int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_params *params,
                                struct uext4_fs **ret_fs);
 

@@ -41,29 +41,15 @@ static int set_xattr(const struct attributes_object *o, const char *name, const 
 
         if (!o->name)
                 return fsetxattr(o->fd, name, value, size, 0) < 0 ? -errno : 0;
-        /* There is no setxattrat() yet; /proc leads to the directory, the name is not followed.
-         */
+        /* Not every kernel has setxattrat(); /proc leads to the directory, the name is not
+         * followed. */
         path = cli_printf("/proc/self/fd/%d/%s", o->fd, o->name);
         ret = lsetxattr(path, name, value, size, 0) < 0 ? -errno : 0;
         free(path);
         return ret;
 }
 
-static int copy_xattr(const struct attributes_object *o, const char *name)
-{
-        ssize_t size = uext4_getxattr(o->inode, name, NULL, 0);
-        void *value;
-        int ret;
-
-        if (size < 0)
-                return (int)size;
-        value = cli_alloc((size_t)size, 1);
-        size = uext4_getxattr(o->inode, name, value, (size_t)size);
-        ret = size < 0 ? (int)size : set_xattr(o, name, value, (size_t)size);
-        free(value);
-        return ret;
-}
-
+/* What the host refuses is said once. */
 static void warn_xattr(struct attributes *a, const struct attributes_object *o,
                        const char *name, int err)
 {
@@ -76,6 +62,36 @@ static void warn_xattr(struct attributes *a, const struct attributes_object *o,
                  cli_strerror(err));
         a->xattrs_warned = true;
         free(escaped);
+}
+
+static void fail_xattr(struct attributes *a, const struct attributes_object *o,
+                       const char *name, int err)
+{
+        char *escaped = text_escape(name, strlen(name));
+
+        cli_fail(a->cli, o->source, "cannot read attribute %s: %s", escaped, cli_strerror(err));
+        free(escaped);
+}
+
+static void copy_xattr(struct attributes *a, const struct attributes_object *o,
+                       const char *name)
+{
+        ssize_t size = uext4_getxattr(o->inode, name, NULL, 0);
+        void *value = NULL;
+
+        if (size >= 0) {
+                value = cli_alloc((size_t)size, 1);
+                size = uext4_getxattr(o->inode, name, value, (size_t)size);
+        }
+        if (size < 0) {
+                fail_xattr(a, o, name, (int)size);
+        } else {
+                int ret = set_xattr(o, name, value, (size_t)size);
+
+                if (ret < 0)
+                        warn_xattr(a, o, name, ret);
+        }
+        free(value);
 }
 
 static void set_xattrs(struct attributes *a, const struct attributes_object *o)
@@ -92,12 +108,9 @@ static void set_xattrs(struct attributes *a, const struct attributes_object *o)
         size = uext4_listxattr(o->inode, names, (size_t)size);
         for (ssize_t at = 0; at < size; at += (ssize_t)strlen(names + at) + 1) {
                 const char *name = names + at;
-                int ret = 0;
 
                 if (a->is_root || strncmp(name, "user.", 5) == 0)
-                        ret = copy_xattr(o, name);
-                if (ret < 0)
-                        warn_xattr(a, o, name, ret);
+                        copy_xattr(a, o, name);
         }
         free(names);
 }

@@ -15,7 +15,7 @@
  *         ▲                                                        │
  *         └──── latency of each finished slot to the histogram ◄───┘
  *
- * The clock that ends one batch starts the next.  A side is a table of three functions that
+ * The clock that ends one batch starts the next.  A side is a pair of functions that
  * are called once per batch, not per request.
  */
 #include "cli/bench_engine.h"

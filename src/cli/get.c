@@ -120,7 +120,8 @@ static void pending_finish(struct get *g, struct pending *p)
                 cli_fail(g->cli, p->source,
                          "%s at byte %" PRIu64 "; %" PRIu64 " bytes lost, left as holes",
                          cli_strerror(p->read_error), p->read_error_pos, p->lost);
-        attributes_set(&g->attributes, &object);
+        if (p->write_error == 0) /* else it stays 0600: half a file must not look whole */
+                attributes_set(&g->attributes, &object);
         pending_free(p);
 }
 

@@ -315,8 +315,7 @@ int speed_measure(struct speed_plan *plan, struct uext4_fs *fs, struct uext4_bde
         int ret;
 
         side.buffers = cli_alloc_aligned(65536, depth * plan->request_size);
-        /* Its pages are there before the clock runs, or the side that is first pays for them.
-         */
+        /* Touched before the clock runs, or the side that is first pays for the pages. */
         memset(side.buffers, 0, depth * plan->request_size);
         side.iovs = cli_alloc(depth, sizeof(*side.iovs));
         for (unsigned i = 0; i < depth; i++)

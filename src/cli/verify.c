@@ -583,14 +583,18 @@ static void report(struct verify *v)
 
 /* ---- the command -------------------------------------------------------- */
 
-/* What is in use, of which the tree's files are the most: good enough for a progress bar. */
-static uint64_t estimate_size(const struct cli_operand *op)
+/* How much will be read: holes count, and a file as often as it has names. */
+static uint64_t tree_size(const struct cli_operand *op)
 {
-        struct uext4_info info;
+        struct walk *walk = walk_new(op->image->fs, op->inode);
+        struct walk_item item;
+        uint64_t size = 0;
 
-        if (uext4_get_info(op->image->fs, &info) < 0 || info.nr_blocks_free > info.nr_blocks)
-                return 0;
-        return (info.nr_blocks - info.nr_blocks_free) * info.block_size;
+        while (walk_next(walk, &item) > 0)
+                if (item.event == WALK_FILE && S_ISREG(item.st.mode))
+                        size += item.st.size;
+        walk_free(walk);
+        return size;
 }
 
 static bool verify_open(struct verify *v)
@@ -643,9 +647,11 @@ static void verify_operand(struct cli *cli, const struct options *opt, struct cl
         struct verify v = {.cli = cli, .opt = opt, .op = op};
 
         if (verify_open(&v)) {
-                uint64_t start = cli_clock_ns();
+                uint64_t start;
 
-                progress_start(estimate_size(op));
+                if (progress_wanted())
+                        progress_start(tree_size(op));
+                start = cli_clock_ns();
                 verify_tree(&v);
                 progress_stop();
                 v.seconds = (double)(cli_clock_ns() - start) / 1e9;

@@ -228,22 +228,24 @@ static int map_in_leaf(const struct ext4_where *at, const struct ext4_extent_hea
         return 0;
 }
 
-/* Where to go from an index node; narrows the bounds.  false: lblk is before its first child.
+/* Where to go from an index node; narrows the bounds.  1, or 0: lblk is before its first child.
  */
-static bool step_down(const struct ext4_extent_header *eh, ext4_lblk_t lblk, struct bounds *b,
-                      ext4_fsblk_t *ret_child)
+static int step_down(const struct ext4_where *at, const struct ext4_extent_header *eh,
+                     ext4_lblk_t lblk, struct bounds *b, ext4_fsblk_t *ret_child)
 {
         const struct ext4_extent_index *ei = index_entries(eh);
         int nr = le16_get(eh->eh_entries);
         int i = find_entry(eh, lblk);
 
+        if (le32_get(ei[0].ei_block) < b->from || le32_get(ei[nr - 1].ei_block) >= b->to)
+                return ext4_corrupt(at, "extent index: children outside of what is above says");
         if (i + 1 < nr)
-                b->to = min_t(uint64_t, b->to, le32_get(ei[i + 1].ei_block));
+                b->to = le32_get(ei[i + 1].ei_block);
         if (i < 0)
-                return false;
-        b->from = max_t(uint64_t, b->from, le32_get(ei[i].ei_block));
+                return 0;
+        b->from = le32_get(ei[i].ei_block);
         *ret_child = index_child(&ei[i]);
-        return true;
+        return 1;
 }
 
 int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
@@ -252,26 +254,26 @@ int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flag
         const struct ext4_extent_header *eh = (const void *)inode->block;
         struct bounds b = {0, EXT4_NR_LBLKS};
         struct ext4_where at = ext4_at(inode, 0);
-        struct buf *buf = NULL;
-        int depth = le16_get(eh->eh_depth);
-        int ret = 0;
+        struct buf *buf = NULL; /* holds eh, but for the root */
+        int ret = 1;
 
-        while (ret == 0 && depth > 0) {
-                struct buf *child = NULL;
+        for (int depth = le16_get(eh->eh_depth); depth > 0; depth--) {
+                struct buf *parent = buf;
 
-                if (!step_down(eh, lblk, &b, &at.blk)) {
-                        *ret_map = hole_between(b.from, b.to);
-                        buf_put(buf);
-                        return 0;
-                }
-                ret = read_node(inode, at.blk, --depth, flags, &child);
-                buf_put(buf);
-                buf = child;
-                if (ret == 0)
-                        eh = buf->data;
+                ret = step_down(&at, eh, lblk, &b, &at.blk);
+                if (ret <= 0)
+                        break;
+                ret = read_node(inode, at.blk, depth - 1, flags, &buf);
+                if (ret < 0)
+                        break;
+                buf_put(parent);
+                eh = buf->data;
+                ret = 1;
         }
-        if (ret == 0)
+        if (ret > 0)
                 ret = map_in_leaf(&at, eh, lblk, &b, ret_map);
+        else if (ret == 0)
+                *ret_map = hole_between(b.from, b.to);
         buf_put(buf);
         return ret;
 }

@@ -41,7 +41,7 @@ static int check_sizes(struct ext4_fs *fs)
         fs->block_size = 1u << fs->block_bits;
         fs->cluster_bits = 0;
         if (ext4_has_ro_compat(fs, EXT4_RO_COMPAT_BIGALLOC)) {
-                if (log_cluster < log_block || 10 + log_cluster > EXT4_MAX_CLUSTER_LOG)
+                if (log_cluster < log_block || log_cluster > EXT4_MAX_CLUSTER_LOG - 10)
                         return refuse(fs, "the cluster size is impossible");
                 fs->cluster_bits = log_cluster - log_block;
         }

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the tests of the command share: running it, and making images with mke2fs and debugfs.
+
+Each test case has a directory of its own; an image is made from a directory tree with
+`mke2fs -d` and bent with debugfs or by changing bytes.  Without mke2fs a test file is skipped.
+"""
+
+import errno
+import os
+import pty
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+UEXT4 = os.environ.get("UEXT4", "uext4")
+SKIPPED = 77
+
+
+class Done:
+    """A finished run: exit status and output."""
+
+    def __init__(self, completed):
+        self.status = completed.returncode
+        self.out_bytes = completed.stdout or b""
+        self.out = self.out_bytes.decode(errors="replace")
+        self.err = (completed.stderr or b"").decode(errors="replace")
+
+
+def uext4(*args, **kwargs):
+    kwargs.setdefault("stdout", subprocess.PIPE)
+    kwargs.setdefault("stderr", subprocess.PIPE)
+    kwargs.setdefault("timeout", 60)
+    return Done(subprocess.run([UEXT4, *map(str, args)], **kwargs))
+
+
+def make_image(path, tree, size="16M", options=()):
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", str(tree), str(path), size]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def debugfs(image, *requests):
+    for request in requests:
+        done = subprocess.run(["debugfs", "-w", "-R", request, str(image)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+        complaints = done.stderr.decode().splitlines()[1:]  # the first line is the version
+        if complaints:
+            raise RuntimeError(f"debugfs {request}: {complaints}")
+
+
+def patch(image, old, new):
+    """Replace bytes that occur once in the image."""
+    assert len(old) == len(new)
+    data = image.read_bytes()
+    assert data.count(old) == 1, f"{old} occurs {data.count(old)} times"
+    image.write_bytes(data.replace(old, new))
+
+
+def write(path, data, mode=0o644):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    path.chmod(mode)
+
+
+def pattern(size, seed=1):
+    """Bytes of which no two blocks are alike."""
+    rng = random.Random(seed)
+    parts = [rng.randbytes(min(1 << 20, size - at)) for at in range(0, size, 1 << 20)]
+    return b"".join(parts)
+
+
+def run_on_terminal(*args):
+    """Exit status and output of a run with a terminal."""
+    master, slave = pty.openpty()
+    child = subprocess.Popen([UEXT4, *map(str, args)], stdin=subprocess.DEVNULL, stdout=slave,
+                             stderr=slave, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    os.close(slave)
+    out = b""
+    try:
+        while part := os.read(master, 65536):
+            out += part
+    except OSError as e:  # Linux ends a terminal with EIO
+        if e.errno != errno.EIO:
+            raise
+    os.close(master)
+    return child.wait(), out.replace(b"\r\n", b"\n").decode()
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = Path(tempfile.mkdtemp(prefix="uext4-cli-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.tree = self.dir / "tree"
+        self.tree.mkdir()
+        self.image = self.dir / "img"
+
+    def make(self, size="16M", options=()):
+        return make_image(self.image, self.tree, size, options)
+
+    def at(self, path="/"):
+        return f"{self.image}:{path}"
+
+    def ok(self, *args, **kwargs):
+        done = uext4(*args, **kwargs)
+        self.assertEqual((done.status, done.err), (0, ""), done.out)
+        return done
+
+    def fails(self, *args, status=1, saying=None, **kwargs):
+        done = uext4(*args, **kwargs)
+        self.assertEqual(done.status, status, done.out + done.err)
+        if saying is not None:
+            self.assertIn(saying, done.err)
+        return done
+
+
+def main():
+    if not shutil.which("mke2fs") or not shutil.which("debugfs"):
+        print("skipped: mke2fs or debugfs is missing")
+        sys.exit(SKIPPED)
+    unittest.main()
