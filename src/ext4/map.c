@@ -135,18 +135,23 @@ static int map_blocks(struct ext4_inode *inode, uint64_t pos, uint32_t op_flags,
         return ret;
 }
 
-static void fill_inline(const struct ext4_inode *inode, uint64_t length, struct iomap *ret_map)
+/* Behind inline data there is nothing: a file that was extended reads as zeros there (B20). */
+static void fill_inline(const struct ext4_inode *inode, uint64_t pos, struct iomap *ret_map)
 {
+        if (pos >= inode->inline_size) {
+                fill_beyond(pos, ret_map);
+                return;
+        }
         *ret_map = (struct iomap){
                 .addr = IOMAP_NULL_ADDR,
                 .offset = 0,
-                .length = length,
+                .length = inode->inline_size,
                 .type = IOMAP_INLINE,
                 .inline_data = inode->inline_data,
         };
 }
 
-/* For data: what inline_load gathered covers the size, so pos is always inside it. */
+/* For data. */
 static int read_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
                       struct iomap *ret_map)
 {
@@ -154,27 +159,21 @@ static int read_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_
 
         if (!(inode->flags & EXT4_FL_INLINE_DATA))
                 return map_blocks(inode, pos, op_flags, ret_map);
-        if (pos >= inode->inline_size)
-                fill_beyond(pos, ret_map);
-        else
-                fill_inline(inode, inode->inline_size, ret_map);
+        fill_inline(inode, pos, ret_map);
         return 0;
 }
 
-/* For seek and fiemap: one inline mapping, -ENOENT behind it (B20). */
+/* For seek and fiemap, which also say where inline data lie: the first of them, in the inode.
+ */
 static int report_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
                         struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
+        int ret = read_begin(vfs, pos, len, op_flags, ret_map);
 
-        if (!(inode->flags & EXT4_FL_INLINE_DATA))
-                return map_blocks(inode, pos, op_flags, ret_map);
-        if (pos >= inode->inline_size)
-                return -ENOENT;
-        fill_inline(inode, inode->inline_size, ret_map);
-        /* Where the first of the bytes lie; the rest may be in the attribute space. */
-        ret_map->addr = inode->disk_pos + offsetof(struct ext4_inode_disk, i_block);
-        return 0;
+        if (ret == 0 && ret_map->type == IOMAP_INLINE)
+                ret_map->addr = inode->disk_pos + offsetof(struct ext4_inode_disk, i_block);
+        return ret;
 }
 
 const struct iomap_ops ext4_read_ops = {.begin = read_begin};

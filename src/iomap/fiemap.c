@@ -70,8 +70,6 @@ int iomap_fiemap(struct vfs_inode *inode, uint64_t pos, uint64_t len,
                 }
                 iomap_iter_advance(&it, next - it.pos);
         }
-        if (ret == -ENOENT)
-                ret = 0; /* past inline data (B20): the file ends here */
         if (ret < 0)
                 return ret;
         if (held.type != IOMAP_HOLE) {
