@@ -387,6 +387,8 @@ int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32
 
 /* ---- reading ---- */
 
+/* Behind everything.  After an error that concerns all of the directory it is the cookie, so
+ * that who goes on after errors comes to an end. */
 #define COOKIE_END UINT64_MAX
 
 static uint8_t file_type_of(const struct ext4_inode *dir, const struct ext4_dir_entry *entry)
@@ -434,11 +436,8 @@ static int read_blocks(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dir
         uint64_t lblk = *cookie >> fs->block_bits;
         uint32_t pos = (uint32_t)(*cookie & (fs->block_size - 1));
         ext4_lblk_t nr_blocks;
-        int ret;
+        int ret = ext4_dir_nr_blocks(dir, &nr_blocks);
 
-        if (*cookie == COOKIE_END)
-                return 0;
-        ret = ext4_dir_nr_blocks(dir, &nr_blocks);
         if (ret < 0) {
                 *cookie = COOKIE_END; /* all of the directory is damaged */
                 return ret;
@@ -504,9 +503,11 @@ static int read_inline_checked(struct ext4_inode *dir, uint64_t *cookie,
 
 int ext4_dir_read(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry)
 {
-        int ret = check_dir(dir);
+        int ret = *cookie == COOKIE_END ? 0 : check_dir(dir);
 
         if (ret < 0)
+                *cookie = COOKIE_END;
+        if (ret < 0 || *cookie == COOKIE_END)
                 return ret;
         rwsem_read_lock(&dir->vfs.lock);
         if (dir->flags & EXT4_FL_INLINE_DATA)

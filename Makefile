@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The front door.  Each target installs the Debian packages that it needs (as root; otherwise
+# it prints the command to run) and then hands over to Meson or to a script.  Meson stays
+# usable by itself: `meson setup build && ninja -C build`.
+
+# mke2fs, debugfs and e2fsck live in sbin, which is not on everybody's path.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+BUILD := build
+# What a user wants; the tests are built by `make check`.
+PRODUCT := uext4:executable uext4:static_library uext4:shared_library
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  IMAGE=PATH      with run: read and checksum this image, and write nothing'
+	@echo '  PREFIX=DIR      with install: where to (default /usr/local); DESTDIR is put before it'
+	@echo '  FUZZ_SECONDS=N  with fuzz: time for each target (default $(FUZZ_SECONDS))'
+	@echo '  UEXT4_SEED=N    with check, check-long, fuzz: repeat a run that used random numbers'
+
+.PHONY: build
+build: ## build into build/ (the default); the command is build/uext4
+	@scripts/install-deps build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) $(if $(PREFIX),--prefix='$(PREFIX)')
+	@meson compile -C $(BUILD) $(PRODUCT)
+	@ln -sfn src/cli/uext4 $(BUILD)/uext4
+
+.PHONY: run
+run: ## make an image from a directory tree, read it back, compare; or read IMAGE=PATH
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	@scripts/run $(BUILD)/uext4 $(if $(IMAGE),'$(IMAGE)')
+
+.PHONY: check
+check: ## run the quick tests: plain build, address and undefined sanitizers, thread sanitizer
+	@scripts/install-deps check
+	@scripts/check
+
+.PHONY: check-long
+check-long: ## run every test in the same builds, the slow ones too
+	@scripts/install-deps check
+	@scripts/check --long
+
+.PHONY: bench
+bench: ## measure uext4 beside the raw device and print the table
+	@scripts/install-deps bench
+	@$(MAKE) --no-print-directory build
+	@bench/run $(BUILD)/uext4
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ_SECONDS
+	@scripts/install-deps check
+	@scripts/fuzz $(FUZZ_SECONDS)
+
+.PHONY: format
+format: ## put the C files in the form of .clang-format
+	@scripts/install-deps check
+	@find include src tests bench -name '*.[ch]' -exec clang-format -i {} +
+
+.PHONY: install
+install: build ## install the command, library, headers and manual pages
+	@$(if $(PREFIX),meson setup --reconfigure $(BUILD) --prefix='$(PREFIX)' >/dev/null)
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(BUILD) build-check build-fuzz

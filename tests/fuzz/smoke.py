@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A short run of a libFuzzer target.
+
+usage: smoke.py image|canary PROGRAM CORPUS
+
+`image` must run clean for a while.  `canary` has a crash planted in it and must find it: that is
+what the silence of the other one is worth.  UEXT4_SEED (1 when not set) seeds the fuzzer.
+Where libFuzzer leaves a failing input, the output names it and the command that repeats it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SECONDS = {"image": 25, "canary": 90}  # the canary's is a limit, rarely reached
+CANARY_SAYS = "the canary was found"
+
+
+def fuzz(program, corpus, seconds, found, artifacts):
+    seed = int(os.environ.get("UEXT4_SEED", "1"))
+    command = [program, f"-max_total_time={seconds}", f"-seed={seed % (1 << 32) or 1}",
+               "-timeout=20", "-rss_limit_mb=2048", "-len_control=0", "-print_final_stats=1",
+               f"-artifact_prefix={artifacts}", found, corpus]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace")
+    print(f"UEXT4_SEED={seed}")
+    print("\n".join(done.stdout.splitlines()[-60:]), flush=True)
+    return done
+
+
+def run_image(program, corpus, found):
+    artifacts = Path(os.environ.get("UEXT4_BUILD_ROOT", ".")).resolve() / "fuzz-image-"
+    done = fuzz(program, corpus, SECONDS["image"], found, artifacts)
+    if done.returncode != 0:
+        print(f"a finding: run {program} on the input named above to repeat it")
+        return 1
+    return 0
+
+
+def run_canary(program, corpus, found):
+    with tempfile.TemporaryDirectory() as artifacts:
+        done = fuzz(program, corpus, SECONDS["canary"], found, artifacts + "/")
+        if done.returncode == 0 or CANARY_SAYS not in done.stdout:
+            print("the planted crash was not found: the fuzzer does not do its work")
+            return 1
+        kept = list(Path(artifacts).iterdir())
+        again = subprocess.run([program, *kept], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
+        if len(kept) != 1 or CANARY_SAYS not in again.stdout:
+            print("the input that was kept does not repeat the crash")
+            return 1
+    return 0
+
+
+def main():
+    kind, program, corpus = sys.argv[1:]
+    run = {"image": run_image, "canary": run_canary}[kind]
+    with tempfile.TemporaryDirectory() as found:
+        return run(program, corpus, found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Mount options: what each one sets, and what is refused, with a line that names it. */
+
+#include "lib/lib.h"
+#include "t_util.h"
+
+struct want {
+        bool ro, noload, nocsum;
+        uint64_t sb, offset, cache;
+};
+
+#define DEFAULTS .sb = 1, .offset = 0, .cache = EXT4_DEFAULT_META_CACHE
+
+static const struct {
+        const char *text; /* NULL: none */
+        struct want want;
+} good[] = {
+        {NULL, {DEFAULTS}},
+        {"", {DEFAULTS}},
+        {",", {DEFAULTS}},
+        {"ro", {DEFAULTS, .ro = true}},
+        {"ro,", {DEFAULTS, .ro = true}},
+        {",,ro,,", {DEFAULTS, .ro = true}},
+        {"ro,ro", {DEFAULTS, .ro = true}},
+        {"ro,noload", {DEFAULTS, .ro = true, .noload = true}},
+        {"noload,ro", {DEFAULTS, .ro = true, .noload = true}},
+        {"ro,norecovery", {DEFAULTS, .ro = true, .noload = true}},
+        {"ro,nocsum", {DEFAULTS, .ro = true, .nocsum = true}},
+        {"sb=8193", {.sb = 8193, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"sb=0x2001", {.sb = 8193, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"sb=32K", {.sb = 32768, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"sb=3,sb=7", {.sb = 7, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"offset=0", {DEFAULTS}},
+        {"offset=1048576", {.sb = 1, .offset = 1u << 20, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"offset=1M", {.sb = 1, .offset = 1u << 20, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"offset=1m", {.sb = 1, .offset = 1u << 20, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"offset=3G", {.sb = 1, .offset = 3ull << 30, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"offset=2T", {.sb = 1, .offset = 2ull << 40, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"meta_cache=64K", {.sb = 1, .cache = 65536}},
+        {"offset=16777215T",
+         {.sb = 1, .offset = 16777215ull << 40, .cache = EXT4_DEFAULT_META_CACHE}},
+        {"ro,sb=2,offset=512,meta_cache=1M,noload,nocsum",
+         {.ro = true,
+          .noload = true,
+          .nocsum = true,
+          .sb = 2,
+          .offset = 512,
+          .cache = 1u << 20}},
+};
+
+static void each_option_sets_its_field(void **state)
+{
+        for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+                const char *row = good[i].text ? good[i].text : "(null)";
+                const struct want *w = &good[i].want;
+                struct lib_options o;
+                struct t_log log;
+                struct log_sink sink = t_log_sink(&log);
+
+                t_log_init(&log);
+                t_assert_row(row, lib_parse_options(good[i].text, &sink, &o), 0);
+                t_assert_row(row, o.ext4.read_only, w->ro);
+                t_assert_row(row, o.ext4.noload, w->noload);
+                t_assert_row(row, o.ext4.nocsum, w->nocsum);
+                t_assert_row(row, o.ext4.sb_block, w->sb);
+                t_assert_row(row, o.offset, w->offset);
+                t_assert_row(row, o.ext4.meta_cache_bytes, w->cache);
+                t_assert_row(row, log.nr_lines, 0);
+        }
+}
+
+static const struct {
+        const char *text;
+        const char *said; /* in the log */
+} bad[] = {
+        {"rw,nosuch", "unknown mount option 'rw'"},
+        {"nosuch", "unknown mount option 'nosuch'"},
+        {"ro,nosuch=1", "'nosuch'"},
+        {"RO", "'RO'"},
+        {" ro", "' ro'"},
+        {"ro ", "'ro '"},
+        {"r", "'r'"},
+        {"=", "''"},
+        {"ro=1", "ro: bad value '1'"},
+        {"ro=", "ro: bad value ''"},
+        {"ro,noload=x", "noload: bad value 'x'"},
+        {"sb", "sb: bad value"},
+        {"sb=", "sb: bad value"},
+        {"sb=0", "sb: bad value '0'"},
+        {"sb=x", "sb: bad value 'x'"},
+        {"sb=-1", "sb: bad value '-1'"},
+        {"sb=+1", "sb: bad value '+1'"},
+        {"sb= 1", "sb: bad value ' 1'"},
+        {"sb=1 ", "sb: bad value '1 '"},
+        {"sb=1Kb", "sb: bad value '1Kb'"},
+        {"sb=1X", "sb: bad value '1X'"},
+        {"sb=1=2", "sb: bad value '1=2'"},
+        {"sb=9007199254740992", "sb: bad value"}, /* times 1024 is 2^63 */
+        {"offset=1KK", "offset: bad value '1KK'"},
+        {"offset=1 ", "offset: bad value '1 '"},
+        {"offset=18446744073709551616", "offset: bad value"},
+        {"offset=16777216T", "offset: bad value"},
+        {"meta_cache=99999999999999999999", "meta_cache: bad value"},
+        {"meta_cache=lots", "meta_cache: bad value 'lots'"},
+        {"noload", "noload needs ro"},
+        {"norecovery", "noload needs ro"},
+        {"nocsum", "nocsum needs ro"},
+};
+
+static void bad_options_are_refused_and_named(void **state)
+{
+        for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+                struct lib_options o = {.offset = 77};
+                struct t_log log;
+                struct log_sink sink = t_log_sink(&log);
+
+                t_log_init(&log);
+                t_assert_row(bad[i].text, lib_parse_options(bad[i].text, &sink, &o), -EINVAL);
+                t_assert_row(bad[i].text, log.nr_lines, 1);
+                if (!t_log_has(&log, bad[i].said))
+                        fail_msg("'%s': the log says %s", bad[i].text, log.text);
+                t_assert_row(bad[i].text, o.offset, 77); /* nothing is written on failure */
+        }
+}
+
+static void no_memory_is_enomem(void **state)
+{
+        struct lib_options o;
+        struct t_log log;
+        struct log_sink sink = t_log_sink(&log);
+        int ret;
+
+        t_log_init(&log);
+        mem_fail_after(0);
+        ret = lib_parse_options("ro", &sink, &o);
+        mem_fail_after(-1);
+        assert_int_equal(ret, -ENOMEM);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_option_sets_its_field),
+                cmocka_unit_test(bad_options_are_refused_and_named),
+                cmocka_unit_test(no_memory_is_enomem),
+        };
+
+        return cmocka_run_group_tests_name("options", tests, NULL, NULL);
+}
