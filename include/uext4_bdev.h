@@ -39,8 +39,10 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__) && !defined(UEXT4_API)
+#ifdef __GNUC__
 #define UEXT4_API __attribute__((visibility("default")))
+#else
+#define UEXT4_API
 #endif
 
 /* ---- geometry -------------------------------------------------------- */

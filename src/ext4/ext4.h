@@ -61,7 +61,7 @@ struct ext4_fs {
         ext4_fsblk_t nr_blocks;
         ext4_fsblk_t first_data_block;
         ext4_fsblk_t sb_fsblk; /* block that holds the superblock we use */
-        uint32_t csum_seed;    /* with metadata_csum */
+        uint32_t csum_seed;    /* of all crc32c */
         bool has_metadata_csum;
         bool has_gdt_csum;
         uint8_t hash_version; /* of a directory that does not say; unsigned variant applied */

@@ -109,13 +109,12 @@ static int check_csums(struct ext4_fs *fs)
 
         fs->has_metadata_csum = ext4_has_ro_compat(fs, EXT4_RO_COMPAT_METADATA_CSUM);
         fs->has_gdt_csum = ext4_has_ro_compat(fs, EXT4_RO_COMPAT_GDT_CSUM);
-        if (!fs->has_metadata_csum)
-                return 0;
-        if (sb->s_checksum_type != 1) {
+        if (fs->has_metadata_csum && sb->s_checksum_type != 1) {
                 log_say(&fs->vfs.log, LOG_ERR, "superblock: unknown checksum type %u",
                         sb->s_checksum_type);
                 return -EOPNOTSUPP;
         }
+        /* Values of ea_inode attributes have a checksum with or without the feature. */
         if (ext4_has_incompat(fs, EXT4_INCOMPAT_CSUM_SEED))
                 fs->csum_seed = le32_get(sb->s_checksum_seed);
         else
