@@ -16,7 +16,6 @@ import json
 import os
 import re
 import stat
-import struct
 import subprocess
 import sys
 import time

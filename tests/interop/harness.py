@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECT = os.path.dirname(os.path.dirname(HERE))
@@ -99,7 +100,11 @@ class Workspace:
         """Mount an image by a loop device; None and a reason when that does not work here."""
         point = self.path(where)
         os.makedirs(point, exist_ok=True)
-        done = run(["mount", "-t", fstype, "-o", "loop," + options, image, point], check=False)
+        for _ in range(5):
+            done = run(["mount", "-t", fstype, "-o", "loop," + options, image, point], check=False)
+            if b"loop device" not in done.stderr:
+                break
+            time.sleep(0.2)  # another test took the device that was free
         if done.returncode != 0:
             text = done.stderr.decode(errors="replace").strip().split("\n")
             return None, text[0] if text else "mount failed"

@@ -136,7 +136,8 @@ def debugfs_fill(ws, image, cfg):
     if cfg.extents:
         # fallocate rounds to what is free: the oracle reads back what it did
         cmds += ["write %s unwritten" % blob, "punch unwritten 0", "fallocate unwritten 2 30",
-                 "sif unwritten size %d" % (20 * bs + 5), "fallocate punched 8 60", "fallocate grown 100 140"]
+                 "sif unwritten size %d" % (20 * bs + 5), "fallocate punched 8 60",
+                 "fallocate grown 100 140"]
     cmds += ["mknod chr c 5 1", "mknod blk b 200 255", "mknod pipe p", "symlink fast target",
              "symlink slow %s" % ("s" * min(200, bs - 1)), "ln plain /dbg/sub/plain-again"]
     cmds += ["sif plain links_count 2", "sif grown size %d" % cfg.large_size]

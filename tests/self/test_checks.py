@@ -32,6 +32,8 @@ FAULTS = [
     ("tree", "strcpy", "src/cli/a.c", "int x = strcpy(a, b);\n", "banned call"),
     ("tree", "malloc", "src/ext4/a.c", "int x = malloc (1);\n", "util/alloc.h"),
     ("tree", "long line", "tests/a.c", "/*" + "x" * 99 + "\n*/\n", "columns"),
+    ("docs", "broken link", "docs/a.md", "[text](none.md)\n", "broken link"),
+    ("docs", "missing file", "docs/a.md", "In `src/util/none.c`.\n", "there is no"),
     ("tree", "work left", "docs/a.md", "TO" + "DO: more\n", "write an issue"),
     ("tree", "private path", "scripts/a", "#\ncd /ho" + "me/me/src\n", "one machine"),
 ]
@@ -68,7 +70,7 @@ def check_case(check, what, extra, expected):
 
 def main():
     good = True
-    for check in ["layers", "tree"]:
+    for check in ["layers", "tree", "docs"]:
         good &= check_case(check, "a good tree", {}, None)
     for check, what, path, text, expected in FAULTS:
         good &= check_case(check, what, {path: SPDX + text}, expected)

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Files that the prose names are there: links, and paths of the tree in backquotes.
+
+Text marked *(planned)* may name what does not exist yet: a line with that mark is left out.
+"""
+
+import re
+import sys
+
+import tree
+
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PATH = re.compile(r"`((?:src|include|tests|docs|scripts|bench)/[\w./-]*)`")
+
+
+def check(path, findings):
+    folder = (tree.ROOT / path).parent
+    for nr, line in enumerate(tree.read(path).splitlines(), 1):
+        if "*(planned" in line:
+            continue
+        for target in LINK.findall(line):
+            if "://" not in target and not (folder / target).exists():
+                findings.add(path, nr, f"broken link: {target}")
+        for target in PATH.findall(line):
+            if not (tree.ROOT / target).exists():
+                findings.add(path, nr, f"there is no {target}")
+
+
+def main():
+    findings = tree.Findings()
+    for path in tree.files():
+        if path.suffix == ".md":
+            check(path, findings)
+    return findings.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
