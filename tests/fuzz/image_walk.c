@@ -736,24 +736,33 @@ static int mount_image(struct uext4_bdev *dev, const char *options, struct uext4
         return uext4_mount_bdev(dev, &params, ret_fs);
 }
 
-static void check_counters(struct walk *w, struct uext4_info *info)
+static void check_info(struct walk *w, struct uext4_info *info)
+{
+        promise(uext4_get_info(w->fs, info) == 0);
+        promise(strnlen(info->features, sizeof(info->features)) < sizeof(info->features));
+        promise(strnlen(info->label, sizeof(info->label)) < sizeof(info->label));
+        promise(strnlen(info->last_mounted, sizeof(info->last_mounted)) <
+                sizeof(info->last_mounted));
+}
+
+static void check_counters(struct walk *w)
 {
         struct uext4_stats stats;
         struct statvfs st;
 
-        EXPECT_NONE(w, uext4_get_info(w->fs, info));
-        promise(strnlen(info->features, sizeof(info->features)) < sizeof(info->features));
-        promise(strnlen(info->label, sizeof(info->label)) < sizeof(info->label));
-        EXPECT_NONE(w, uext4_statfs(w->fs, &st));
-        promise(st.f_bavail <= st.f_bfree && st.f_ffree <= st.f_files);
         uext4_get_stats(w->fs, &stats);
+        if (EXPECT_NONE(w, uext4_statfs(w->fs, &st)) < 0)
+                return;
+        promise(st.f_bavail <= st.f_bfree && st.f_bfree <= w->image_size / st.f_frsize);
+        promise(st.f_favail <= st.f_ffree && st.f_ffree <= st.f_files);
 }
 
 static void walk_mount(struct walk *w, struct uext4_info *ret_info)
 {
         struct uext4_inode *root;
 
-        check_counters(w, ret_info);
+        check_info(w, ret_info);
+        check_counters(w);
         promise(uext4_queue_new(w->fs, NR_REQUESTS, &w->queue) == 0);
         promise(uext4_inode_get(w->fs, UEXT4_ROOT_INO, 0, &root) == 0);
         promise(uext4_unmount(w->fs) == -EBUSY);
@@ -762,7 +771,7 @@ static void walk_mount(struct walk *w, struct uext4_info *ret_info)
         resolve_paths(w);
         visit_numbers(w, ret_info->nr_inodes);
         read_directories(w);
-        check_counters(w, ret_info);
+        check_counters(w);
         promise(uext4_unmount(w->fs) == -EBUSY);
         uext4_queue_free(w->queue);
 }
