@@ -210,7 +210,6 @@ struct ext4_es {
         struct rwsem lock;        /* RANK_MAP_CACHE */
         struct ext4_es_tree tree; /* [lock] */
         uint32_t nr;              /* [lock] */
-        _Atomic uint32_t seq;     /* raised by every change of the map itself (C38) */
 };
 
 void ext4_es_init(struct ext4_es *es);
@@ -222,8 +221,8 @@ void ext4_es_clear(struct ext4_es *es, _Atomic uint64_t *total);
 bool ext4_es_lookup(struct ext4_es *es, ext4_lblk_t lblk, struct ext4_map *ret_map);
 
 /*
- * Remember a mapping that was read under the inode lock (C37); what it contradicts
- * is a caller's bug and asserted against.  When memory is short it is not remembered.
+ * Remember a mapping that was read from the map under the inode lock (C37).  What it covers is
+ * replaced.  When memory is short it is not remembered.
  */
 void ext4_es_insert(struct ext4_es *es, const struct ext4_map *map, _Atomic uint64_t *total);
 

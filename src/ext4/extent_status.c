@@ -24,7 +24,6 @@ void ext4_es_init(struct ext4_es *es)
         rwsem_init(&es->lock, RANK_MAP_CACHE);
         RB_INIT(&es->tree);
         es->nr = 0;
-        atomic_init(&es->seq, 0);
 }
 
 static void remove_locked(struct ext4_es *es, struct ext4_es_entry *e, _Atomic uint64_t *total)

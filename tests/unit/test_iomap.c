@@ -1019,6 +1019,9 @@ static void buffered_reads_larger_than_the_bounce(void **state)
         add_map(&f, IOMAP_MAPPED, 1, 3300, 7);
         assert_int_equal(read_buffered(&f, 777, mem, sizeof(mem), 0), sizeof(mem));
         assert_bytes(&f, 777, mem, sizeof(mem));
+        /* Not aligned where the long mapping is met. */
+        assert_int_equal(read_buffered(&f, 1999, mem, 1u << 20, 0), 1u << 20);
+        assert_bytes(&f, 1999, mem, 1u << 20);
         fake_done(&f);
 }
 
