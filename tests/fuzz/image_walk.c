@@ -553,6 +553,16 @@ static bool is_new(struct walk *w, uint64_t ino)
         return true;
 }
 
+static void check_no_directory(struct uext4_inode *inode)
+{
+        struct uext4_inode *child;
+        struct uext4_dirent e;
+        uint64_t cookie = 0;
+
+        promise(uext4_lookup(inode, "a", 1, &child) == -ENOTDIR);
+        promise(uext4_readdir(inode, &cookie, &e) == -ENOTDIR);
+}
+
 /* Takes the reference. */
 static void visit(struct walk *w, struct uext4_inode *inode)
 {
@@ -576,7 +586,9 @@ static void visit(struct walk *w, struct uext4_inode *inode)
                 visit_symlink(w, inode);
         else
                 promise(uext4_readlink(inode, NULL, 0) < 0);
-        if (S_ISDIR(st.mode) && w->nr_dirs < MAX_DIRS) {
+        if (!S_ISDIR(st.mode)) {
+                check_no_directory(inode);
+        } else if (w->nr_dirs < MAX_DIRS) {
                 w->dirs[w->nr_dirs++] = inode;
                 return;
         }
