@@ -100,6 +100,28 @@ static struct uext4_bdev *open_fault(struct fixture *fx, uint32_t flags)
         return fault_on(open_buffer(fx, flags));
 }
 
+static struct uext4_bdev *cow_on(struct uext4_bdev *lower)
+{
+        struct uext4_bdev *dev = NULL;
+
+        return opened(uext4_bdev_open_cow(lower, 0, &dev), &dev);
+}
+
+static struct uext4_bdev *open_cow(struct fixture *fx, uint32_t flags)
+{
+        return cow_on(open_buffer(fx, UEXT4_BDEV_OPEN_READONLY));
+}
+
+static struct uext4_bdev *open_cow_on_file(struct fixture *fx, uint32_t flags)
+{
+        return cow_on(open_direct(fx, UEXT4_BDEV_OPEN_READONLY));
+}
+
+static struct uext4_bdev *open_cow_on_trace(struct fixture *fx, uint32_t flags)
+{
+        return cow_on(trace_on(open_direct(fx, UEXT4_BDEV_OPEN_READONLY)));
+}
+
 static struct uext4_bdev *open_trace(struct fixture *fx, uint32_t flags)
 {
         return trace_on(open_buffer(fx, flags));
@@ -152,6 +174,11 @@ static struct uext4_bdev *open_user_queue(struct fixture *fx, uint32_t flags)
         return &user->dev;
 }
 
+static struct uext4_bdev *open_cow_on_user_queue(struct fixture *fx, uint32_t flags)
+{
+        return cow_on(open_user_queue(fx, flags));
+}
+
 static struct uext4_bdev *open_trace_on_user_queue(struct fixture *fx, uint32_t flags)
 {
         return trace_on(open_user_queue(fx, flags));
@@ -169,6 +196,11 @@ static const struct backend backends[] = {
         {"fault", open_fault},
         {"trace", open_trace},
         {"trace on fault on file", open_stack, ""},
+        {"cow", open_cow, .no_readonly = true},
+        {"cow on file", open_cow_on_file, "", .no_readonly = true},
+        {"cow on trace on file", open_cow_on_trace, "", .no_readonly = true},
+        {"cow on user with queue", open_cow_on_user_queue, .no_readonly = true,
+         .no_eventfd = true, .may_allocate = true},
         {"user, synchronous", open_user},
         {"user, short counts", open_user_short, .no_readonly = true, .may_allocate = true},
         {"user with queue", open_user_queue, .no_readonly = true, .no_eventfd = true,

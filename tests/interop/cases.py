@@ -593,7 +593,9 @@ def check_get(report, ws, image, tree):
     """get -r brings the tree back: names, contents, modes, times, links, holes."""
     target = ws.path("got")
     done = command("get", "-r", image + ":/", target)
-    report.check(done.returncode == 0, "get -r: %s", done.text)
+    # Only root may make the device nodes; get says so and goes on.
+    report.check(done.returncode == 0 or (done.returncode == 1 and os.geteuid() != 0),
+                 "get -r: %s", done.text)
     root = target
     if not os.path.exists(os.path.join(root, "size-1")):
         report.fail("get -r: %s is not there; there is %s", os.path.join(root, "size-1"),
