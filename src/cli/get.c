@@ -143,19 +143,14 @@ static void handle_chunk(struct get *g, const struct reader_chunk *chunk)
                 pending_finish(g, p);
 }
 
-enum drain {
-        DRAIN_SOME,
-        DRAIN_ALL
-};
-
-/* Take chunks out: until the next file may be added, or until nothing is left. */
-static void drain(struct get *g, enum drain how)
+/* Take chunks out with reader_make_room or, at the end, reader_next. */
+static void drain(struct get *g,
+                  int (*next)(struct reader *reader, struct reader_chunk *ret_chunk))
 {
         struct reader_chunk chunk;
-        int ret = 1;
+        int ret;
 
-        while ((how == DRAIN_ALL || reader_is_full(g->reader)) &&
-               (ret = reader_next(g->reader, &chunk)) > 0)
+        while ((ret = next(g->reader, &chunk)) > 0)
                 handle_chunk(g, &chunk);
         if (ret < 0) {
                 cli_fail(g->cli, g->op->arg, "cannot go on reading: %s", cli_strerror(ret));
@@ -217,7 +212,7 @@ static bool get_regular(struct get *g, const struct walk_item *item, int dir, co
         p->source = source;
         p->fd = fd;
         reader_add(g->reader, file, READER_DATA, p);
-        drain(g, DRAIN_SOME);
+        drain(g, reader_make_room);
         return true;
 }
 
@@ -478,7 +473,7 @@ static void get_tree(struct get *g)
                 }
         }
         if (!g->broken)
-                drain(g, DRAIN_ALL);
+                drain(g, reader_next);
         walk_free(walk);
 }
 

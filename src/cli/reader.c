@@ -276,7 +276,7 @@ void reader_add(struct reader *r, struct uext4_file *file, enum reader_mode mode
         pump(r);
 }
 
-bool reader_is_full(const struct reader *r)
+static bool is_full(const struct reader *r)
 {
         return r->nr == r->depth || !TAILQ_EMPTY(&r->jobs);
 }
@@ -335,4 +335,9 @@ int reader_next(struct reader *r, struct reader_chunk *ret_chunk)
 const struct reader_stats *reader_stats(const struct reader *r)
 {
         return &r->stats;
+}
+
+int reader_make_room(struct reader *r, struct reader_chunk *ret_chunk)
+{
+        return is_full(r) ? reader_next(r, ret_chunk) : 0;
 }

@@ -11,7 +11,7 @@
  *
  *      while (there is a file) {
  *              reader_add(reader, file, READER_ALL, mine);
- *              while (reader_is_full(reader) && reader_next(reader, &chunk) > 0)
+ *              while (reader_make_room(reader, &chunk) > 0)
  *                      handle(&chunk);
  *      }
  *      while (reader_next(reader, &chunk) > 0)
@@ -68,11 +68,11 @@ void reader_add(struct reader *reader, struct uext4_file *file, enum reader_mode
 /* Open an inode as reader_add() likes it best. */
 int reader_open(struct uext4_inode *inode, struct uext4_file **ret_file);
 
-/* Should chunks be taken out before the next file is added? */
-bool reader_is_full(const struct reader *reader);
-
 /* 1 and a chunk, 0 when all files are done, or -errno when the queue is broken. */
 int reader_next(struct reader *reader, struct reader_chunk *ret_chunk);
+
+/* The same, but 0 as soon as the next file may be added. */
+int reader_make_room(struct reader *reader, struct reader_chunk *ret_chunk);
 
 const struct reader_stats *reader_stats(const struct reader *reader);
 

@@ -210,19 +210,14 @@ static void handle_chunk(struct verify *v, const struct reader_chunk *chunk)
                 pending_finish(v, p);
 }
 
-enum drain {
-        DRAIN_SOME,
-        DRAIN_ALL
-};
-
-/* Take chunks out: until the next file may be added, or until nothing is left. */
-static void drain(struct verify *v, enum drain how)
+/* Take chunks out with reader_make_room or, at the end, reader_next. */
+static void drain(struct verify *v,
+                  int (*next)(struct reader *reader, struct reader_chunk *ret_chunk))
 {
         struct reader_chunk chunk;
-        int ret = 1;
+        int ret;
 
-        while ((how == DRAIN_ALL || reader_is_full(v->reader)) &&
-               (ret = reader_next(v->reader, &chunk)) > 0)
+        while ((ret = next(v->reader, &chunk)) > 0)
                 handle_chunk(v, &chunk);
         if (ret < 0) {
                 cli_fail(v->cli, v->op->arg, "cannot go on reading: %s", cli_strerror(ret));
@@ -375,7 +370,7 @@ static void verify_regular(struct verify *v, const struct walk_item *item)
         p->path = cli_strdup(item->path);
         p->host = host;
         reader_add(v->reader, file, READER_ALL, p);
-        drain(v, DRAIN_SOME);
+        drain(v, reader_make_room);
 }
 
 static void verify_file(struct verify *v, const struct walk_item *item)
@@ -457,7 +452,7 @@ static void verify_tree(struct verify *v)
                 }
         }
         if (!v->broken)
-                drain(v, DRAIN_ALL);
+                drain(v, reader_next);
         walk_free(walk);
 }
 
