@@ -12,9 +12,9 @@
  *    done when the call returns;
  *  - a queue (uext4_bdev_queue_*): many requests under way at once.
  *
- * The library brings backends (a file or block device, memory, a mapping) and
- * filters (fault, trace, slice); a program brings its own device by filling
- * a struct uext4_bdev_ops and calling uext4_bdev_init().
+ * The library brings backends (a file or block device, memory, a mapping, a simulated
+ * device) and filters (slice, cow, fault, trace, record); a program brings its own device
+ * by filling a struct uext4_bdev_ops and calling uext4_bdev_init().
  *
  * Durability is spelled.  A request is *submitted*, then *completed*; what it
  * wrote is *durable* only when the request carried UEXT4_BDEV_FUA, or when a
@@ -247,6 +247,17 @@ UEXT4_API int uext4_bdev_open(const char *uri, uint32_t flags, uext4_log_fn *log
 UEXT4_API int uext4_bdev_open_slice(struct uext4_bdev *lower, uint64_t pos, uint64_t len,
                                     struct uext4_bdev **ret_dev);
 
+/*
+ * A private overlay: writes go to memory, reads see them, `lower` is never written (it may be
+ * read-only).  `max_bytes` bounds the memory (0: no bound); beyond it a write is -ENOSPC.  A
+ * read-write device with nothing volatile.  Owns lower.
+ */
+UEXT4_API int uext4_bdev_open_cow(struct uext4_bdev *lower, uint64_t max_bytes,
+                                  struct uext4_bdev **ret_dev);
+
+/* Bytes of the overlay that are in use. */
+UEXT4_API uint64_t uext4_bdev_cow_bytes(struct uext4_bdev *cow);
+
 /* A rule of the fault filter.  A request matches by operation and range. */
 struct uext4_bdev_fault {
         uint32_t ops;       /* bit (1 << enum uext4_bdev_op) each */
@@ -301,6 +312,109 @@ UEXT4_API void uext4_bdev_trace_reset(struct uext4_bdev *trace);
 /* Copy the remembered requests, oldest first; returns how many. */
 UEXT4_API size_t uext4_bdev_trace_list(struct uext4_bdev *trace,
                                        struct uext4_bdev_trace_entry *entries, size_t max);
+
+/*
+ * A simulated device in memory, whose power can be cut.
+ *
+ *  - A write that completed lies in a volatile cache: reads see it, the medium
+ *    does not have it.  WRITE_ZEROES is a write of zeros; DISCARD a write of zeros,
+ *    of junk or of nothing, as the seed has it.
+ *  - A flush makes durable what had completed before the flush was submitted, when
+ *    the flush completes; not what completed meanwhile.  A write with
+ *    UEXT4_BDEV_FUA is durable when it completes, and what else is in the cache is
+ *    not.  Nothing else makes durable.
+ *  - Requests of a queue complete in an order that depends on the seed, some when
+ *    the queue is driven and some not before it is driven again.  They take effect
+ *    when they complete.
+ *  - At the cut, every request that has not completed fails, and so does every
+ *    later one.
+ *  - What is found on the medium after a cut is what was durable, and of each
+ *    sector (UEXT4_BDEV_SIM_SECTOR bytes) of each other write, completed or under
+ *    way, either nothing or the new bytes (or junk, if asked for).  Where several
+ *    such writes met in a sector, any of them may be found, but a write never comes
+ *    back after a later one of the same sector is durable.
+ *
+ * The same seed and the same calls from one thread give the same run.  The device takes
+ * about twice its size in memory, plus what is in its cache.
+ */
+#define UEXT4_BDEV_SIM_SECTOR 512
+
+struct uext4_bdev_sim_params {
+        uint64_t size;          /* bytes */
+        const void *image;      /* `size` bytes to begin with, copied; NULL: zeros */
+        uint32_t logical_block; /* 0: 512 */
+        uint32_t caps;          /* of UEXT4_BDEV_CAP_FUA and _DISCARD; it is always _VOLATILE */
+        uint64_t seed;
+        int cut_error; /* of requests after the cut; 0: -EIO */
+};
+
+UEXT4_API int uext4_bdev_open_sim(const struct uext4_bdev_sim_params *params,
+                                  struct uext4_bdev **ret_dev);
+
+/* Cut the power now. */
+UEXT4_API void uext4_bdev_sim_cut(struct uext4_bdev *sim);
+
+/*
+ * Cut it when request `number` is submitted; 1 is the first one after open, 0 means never.
+ * Requests of both faces and all operations count.  That request is under way at the
+ * cut: it fails, and of a write any sector may be found on the medium.
+ */
+UEXT4_API void uext4_bdev_sim_cut_at(struct uext4_bdev *sim, uint64_t number);
+
+struct uext4_bdev_sim_state {
+        uint64_t requests;   /* submitted before the cut, with the one that met it */
+        uint64_t nr_writes;  /* writes that are not durable, completed or under way */
+        uint64_t nr_sectors; /* sectors of them; one that was written twice counts twice */
+        int is_cut;
+};
+
+UEXT4_API void uext4_bdev_sim_state(struct uext4_bdev *sim,
+                                    struct uext4_bdev_sim_state *ret_state);
+
+enum uext4_bdev_sim_mode {
+        UEXT4_BDEV_SIM_NONE,    /* nothing that was not durable survives */
+        UEXT4_BDEV_SIM_ALL,     /* all of it does */
+        UEXT4_BDEV_SIM_RANDOM,  /* some of it, by seed: whole writes, torn ones, junk */
+        UEXT4_BDEV_SIM_WRITES,  /* write k survives, whole, if bit k of the index is set */
+        UEXT4_BDEV_SIM_SECTORS, /* sector k does */
+};
+
+struct uext4_bdev_sim_survivor {
+        enum uext4_bdev_sim_mode mode;
+        uint64_t seed;         /* RANDOM: another one, another outcome */
+        uint32_t junk_percent; /* RANDOM: of the sectors that are not durable */
+        uint64_t index;        /* WRITES, SECTORS: below 2^nr of uext4_bdev_sim_state() */
+};
+
+/*
+ * What is on the medium if the power goes, or went: the device's size in bytes, to
+ * `image`.  It may be called at any time and again and again; the device stays as it is.  A
+ * device opened with the image is the machine after its restart, and may be cut again.  -ERANGE
+ * for an index of 2^nr and above: a loop over all outcomes ends there.  -E2BIG when nr is
+ * above 63.
+ */
+UEXT4_API int uext4_bdev_sim_survivor(struct uext4_bdev *sim,
+                                      const struct uext4_bdev_sim_survivor *how, void *image);
+
+/*
+ * Record what happens to `lower` on `log`, in the format of the kernel's dm-log-writes, so
+ * that its tools can replay it.  A write or discard that completed is logged by the next flush
+ * that began after it, or at close; one with UEXT4_BDEV_FUA at once.  So the log up to a
+ * flush is the least that a device with a volatile cache has on its medium by then; the
+ * recorder claims to be such a device even if lower is not.  The log's sector is the logical
+ * block of lower, and the log device must take it: -EINVAL otherwise.  Owns both devices.
+ *
+ * When the log fails (-ENOSPC: it is full), so does the flush, the FUA write or the mark that
+ * needed it, and all later ones.
+ */
+UEXT4_API int uext4_bdev_open_record(struct uext4_bdev *lower, struct uext4_bdev *log,
+                                     struct uext4_bdev **ret_dev);
+
+/*
+ * Log a mark with a name, which ends before byte (logical block - 32): -ENAMETOOLONG.  Flush
+ * first if it shall stand behind what was written.
+ */
+UEXT4_API int uext4_bdev_record_mark(struct uext4_bdev *record, const char *name);
 
 /* ---- the synchronous face -------------------------------------------- */
 

@@ -122,4 +122,7 @@ int bdev_mapped_write_zeroes(struct uext4_bdev *dev, uint64_t pos, uint64_t len,
                              uint32_t flags);
 void *bdev_mapped_mapping(struct uext4_bdev *dev);
 
+/* The overlay does not own its lower device after all: closing the overlay leaves it open. */
+void bdev_cow_borrow(struct uext4_bdev *cow);
+
 #endif

@@ -149,6 +149,45 @@ static struct uext4_bdev *open_slice_of_file(struct fixture *fx, uint32_t flags)
         return opened(uext4_bdev_open_slice(open_direct(fx, flags), 0, 0, &dev), &dev);
 }
 
+static struct uext4_bdev *open_sim(struct fixture *fx, uint32_t flags)
+{
+        const struct uext4_bdev_sim_params params = {
+                .size = SIZE,
+                .caps = UEXT4_BDEV_CAP_FUA | UEXT4_BDEV_CAP_DISCARD,
+                .seed = t_random(),
+        };
+        struct uext4_bdev *dev = NULL;
+
+        return opened(uext4_bdev_open_sim(&params, &dev), &dev);
+}
+
+/* Big blocks, no FUA. */
+static struct uext4_bdev *open_plain_sim(struct fixture *fx, uint32_t flags)
+{
+        const struct uext4_bdev_sim_params params = {.size = SIZE, .logical_block = 4096};
+        struct uext4_bdev *dev = NULL;
+
+        return opened(uext4_bdev_open_sim(&params, &dev), &dev);
+}
+
+static struct uext4_bdev *record_on(struct uext4_bdev *lower)
+{
+        struct uext4_bdev *log = NULL, *dev = NULL;
+
+        assert_int_equal(uext4_bdev_open_mem(1ull << 30, &log), 0);
+        return opened(uext4_bdev_open_record(lower, log, &dev), &dev);
+}
+
+static struct uext4_bdev *open_record(struct fixture *fx, uint32_t flags)
+{
+        return record_on(open_buffer(fx, flags));
+}
+
+static struct uext4_bdev *open_trace_on_record_on_sim(struct fixture *fx, uint32_t flags)
+{
+        return trace_on(record_on(open_plain_sim(fx, flags)));
+}
+
 static struct uext4_bdev *open_user(struct fixture *fx, uint32_t flags)
 {
         uint32_t caps = UEXT4_BDEV_CAP_VOLATILE;
@@ -201,6 +240,10 @@ static const struct backend backends[] = {
         {"cow on trace on file", open_cow_on_trace, "", .no_readonly = true},
         {"cow on user with queue", open_cow_on_user_queue, .no_readonly = true,
          .no_eventfd = true, .may_allocate = true},
+        {"sim", open_sim, .no_readonly = true},
+        {"sim, plain", open_plain_sim, .no_readonly = true},
+        {"record", open_record, .no_readonly = true},
+        {"trace on record on sim", open_trace_on_record_on_sim, .no_readonly = true},
         {"user, synchronous", open_user},
         {"user, short counts", open_user_short, .no_readonly = true, .may_allocate = true},
         {"user with queue", open_user_queue, .no_readonly = true, .no_eventfd = true,
