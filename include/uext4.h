@@ -54,10 +54,12 @@ UEXT4_API const char *uext4_version(void);
  *   offset=BYTES       the file system starts there on the device (mount(8)); K, M, G, T
  *   nocsum             check structures, not checksums: a rescue from a damaged
  *                      image (needs ro)
+ *   journal_path=URI   the external journal of this file system
  *   meta_cache=BYTES   bound of the metadata cache's memory (default 8M); K, M, G
  *
  * This version does not write: a mount without `ro` becomes a read-only one, and the
- * log says so.
+ * log says so.  A journal that must be replayed is replayed in memory, into a private
+ * overlay; uext4_recover() does it in the image.
  */
 struct uext4_mount_params {
         const char *options;
@@ -69,8 +71,8 @@ struct uext4_mount_params {
  * Mount the device that `uri` names (see uext4_bdev_open).  `params` may be NULL.
  * -EINVAL no ext4 there, or one with impossible geometry; -EOPNOTSUPP an unknown
  * incompatible feature, named to the log; -EUCLEAN/-EBADMSG damaged; -EBUSY
- * somebody has the device open for writing; -EROFS the journal must
- * be replayed first, which needs to write (`noload` reads the image as it is).
+ * somebody has the device open for writing; what uext4_recover says of
+ * the journal (`noload` reads the image without it).
  */
 UEXT4_API int uext4_mount(const char *uri, const struct uext4_mount_params *params,
                           struct uext4_fs **ret_fs);
@@ -88,7 +90,10 @@ UEXT4_API int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_
  */
 UEXT4_API int uext4_unmount(struct uext4_fs *fs);
 
-/* As statvfs(3): f_bavail leaves out the blocks reserved for root. */
+/*
+ * As statvfs(3): f_bavail leaves out the blocks reserved for root.  Free blocks and inodes are
+ * counted from the group descriptors, all of which are read.
+ */
 UEXT4_API int uext4_statfs(struct uext4_fs *fs, struct statvfs *ret_st);
 
 /* What the superblock says, for people. */
@@ -320,6 +325,76 @@ UEXT4_API int uext4_queue_wait(struct uext4_queue *queue, struct uext4_completio
  * call uext4_queue_wait with min 0.  Owned by the queue.  -errno on failure.
  */
 UEXT4_API int uext4_queue_eventfd(struct uext4_queue *queue);
+
+/* ---- the journal ---- */
+
+struct uext4_recovery {
+        int was_needed;           /* 0: the journal was empty, nothing was changed */
+        uint32_t first_tid;       /* of the log */
+        uint32_t nr_transactions; /* replayed */
+        uint64_t nr_blocks;       /* copied to their places */
+        uint64_t nr_revokes;      /* revoke records read */
+        uint64_t nr_skipped;      /* copies that a revoke record made void */
+};
+
+/*
+ * Replay the journal of the image in its place and mark the image clean of it, durably.  Opens
+ * the device for writing.  Can be cut at any moment and begun anew (J35).  Mount options that
+ * matter: sb, offset, journal_path.  -EBADMSG, -EUCLEAN the journal is damaged; -EOPNOTSUPP it
+ * needs something that this library does not have (fast commits): both are said to the log, and
+ * nothing was changed, except that copies with a wrong checksum are found while others are
+ * written (J29).
+ */
+UEXT4_API int uext4_recover(const char *uri, const struct uext4_mount_params *params,
+                            struct uext4_recovery *ret_recovery);
+
+struct uext4_journal; /* a look at the log; one thread at a time */
+
+struct uext4_journal_info {
+        uint32_t block_size;  /* bytes */
+        uint32_t nr_blocks;   /* of the journal, its superblock included */
+        uint32_t first, last; /* the log is the blocks first .. last - 1 */
+        uint32_t nr_fast_commit_blocks;
+        uint32_t start;           /* block where the log begins; 0: it is empty */
+        uint32_t sequence;        /* first tid expected there */
+        uint32_t error;           /* errno that an aborted journal left; 0 none */
+        uint32_t nr_transactions; /* complete ones in the log */
+        uint8_t uuid[16];
+        char features[160]; /* names as in dumpe2fs(8), separated by blanks */
+        char end[80];       /* why the log ends where it ends */
+};
+
+enum uext4_journal_kind {
+        UEXT4_JOURNAL_BLOCK,  /* a copy of a block */
+        UEXT4_JOURNAL_REVOKE, /* copies of a block up to this tid are void */
+        UEXT4_JOURNAL_COMMIT, /* the end of a transaction */
+};
+
+struct uext4_journal_entry {
+        enum uext4_journal_kind kind;
+        uint32_t tid;
+        uint32_t log_block; /* where in the journal: the copy, or the block with the record */
+        uint64_t fs_block;  /* BLOCK, REVOKE: of the file system */
+        int escaped;        /* BLOCK: it began like a block of the journal (J9) */
+        int csum_ok;        /* 0: its checksum does not match */
+        int complete;       /* 0: its transaction has no valid commit, recovery ignores it */
+        int64_t sec;        /* COMMIT: when */
+        uint32_t nsec;
+};
+
+/*
+ * Open the journal of an image for looking; nothing is changed.  Mount options as for
+ * uext4_recover.  -ENODATA when the file system has none.
+ */
+UEXT4_API int uext4_journal_open(const char *uri, const struct uext4_mount_params *params,
+                                 struct uext4_journal **ret_journal);
+UEXT4_API void uext4_journal_get_info(const struct uext4_journal *journal,
+                                      struct uext4_journal_info *ret_info);
+
+/* The next entry in the order of the log: 1, 0 at the end, -errno. */
+UEXT4_API int uext4_journal_next(struct uext4_journal *journal,
+                                 struct uext4_journal_entry *ret_entry);
+UEXT4_API void uext4_journal_close(struct uext4_journal *journal); /* NULL is fine */
 
 #ifdef __cplusplus
 }

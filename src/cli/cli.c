@@ -100,7 +100,7 @@ static _Noreturn void out_of_memory(void)
 static const char common_usage[] =
         "\n"
         "  -o, --options LIST     mount options as in ext4(5), for example noload, sb=N,\n"
-        "                         offset=BYTES; `ro` is always among them\n"
+        "                         offset=BYTES; every mount is `ro`\n"
         "  -v, --verbose          say more\n"
         "      --help             print this help\n"
         "\n"
@@ -177,6 +177,12 @@ static void log_line(void *arg, int level, const char *text)
                 return;
         progress_hide();
         fprintf(stderr, "uext4: %s\n", text);
+}
+
+struct uext4_mount_params cli_params(struct cli *cli)
+{
+        return (struct uext4_mount_params){
+                .options = cli->mount_options, .log = log_line, .log_arg = cli};
 }
 
 /*

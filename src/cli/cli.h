@@ -38,8 +38,10 @@ extern const struct cli_command cli_bench;
 extern const struct cli_command cli_cat;
 extern const struct cli_command cli_get;
 extern const struct cli_command cli_info;
+extern const struct cli_command cli_journal;
 extern const struct cli_command cli_ls;
 extern const struct cli_command cli_map;
+extern const struct cli_command cli_recover;
 extern const struct cli_command cli_stat;
 extern const struct cli_command cli_verify;
 
@@ -108,6 +110,10 @@ uint64_t cli_option_size(struct cli *cli, const char *option, const char *value,
 bool cli_option_bool(struct cli *cli, const char *option, const char *value);
 
 /* ---- images and operands ---------------------------------------------- */
+
+/* What -o gave, as it was given, and the log on stderr: for calls that open a device
+ * themselves. */
+struct uext4_mount_params cli_params(struct cli *cli);
 
 /* Mount, or find among the mounted; on failure it is said and NULL returned. */
 struct cli_image *cli_image_get(struct cli *cli, const char *uri);

@@ -70,18 +70,6 @@ static void print_time(const char *key, int64_t seconds)
         print_line(key, "%.*s", dot ? (int)(dot - buf) : (int)strlen(buf), buf);
 }
 
-static void format_uuid(char out[static 37], const uint8_t uuid[static 16])
-{
-        size_t at = 0;
-
-        for (size_t i = 0; i < 16; i++) {
-                if (i == 4 || i == 6 || i == 8 || i == 10)
-                        out[at++] = '-';
-                snprintf(out + at, 3, "%02x", (unsigned)uuid[i]);
-                at += 2;
-        }
-}
-
 static void format_state(char *out, size_t size, uint16_t state)
 {
         size_t at = 0;
@@ -97,9 +85,9 @@ static void format_state(char *out, size_t size, uint16_t state)
 
 static void print_table(const struct uext4_info *info)
 {
-        char uuid[37], state[64];
+        char uuid[TEXT_UUID_MAX], state[64];
 
-        format_uuid(uuid, info->uuid);
+        text_uuid(uuid, info->uuid);
         format_state(state, sizeof(state), info->state);
         print_text("Label:", info->label);
         print_line("UUID:", "%s", uuid);
@@ -154,9 +142,9 @@ static json_t *features_json(const char *features)
 static void print_json(const struct uext4_info *info)
 {
         json_t *top = json_object();
-        char uuid[37];
+        char uuid[TEXT_UUID_MAX];
 
-        format_uuid(uuid, info->uuid);
+        text_uuid(uuid, info->uuid);
         json_add_text(top, "label", info->label);
         json_add_text(top, "uuid", uuid);
         json_add_text(top, "last_mounted", info->last_mounted);

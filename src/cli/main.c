@@ -14,7 +14,8 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info, &cli_ls, &cli_stat, &cli_cat, &cli_get, &cli_map, &cli_bench, &cli_verify,
+        &cli_info, &cli_ls,    &cli_stat,   &cli_cat,     &cli_get,
+        &cli_map,  &cli_bench, &cli_verify, &cli_journal, &cli_recover,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -33,7 +34,7 @@ static void print_help(void)
               "      --version  print the version\n"
               "\n"
               "IMAGE is a file or block device, or a URI: file:PATH or mmap:PATH.\n"
-              "Nothing is ever written to it.\n",
+              "Nothing but `recover` ever writes to it.\n",
               stdout);
 }
 

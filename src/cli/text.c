@@ -283,6 +283,19 @@ const char *text_inode_flag_name(size_t i, uint32_t flags, bool *ret_set)
 
 /* ---- the terminal ------------------------------------------------------- */
 
+const char *text_uuid(char buf[static TEXT_UUID_MAX], const uint8_t uuid[static 16])
+{
+        size_t at = 0;
+
+        for (size_t i = 0; i < 16; i++) {
+                if (i == 4 || i == 6 || i == 8 || i == 10)
+                        buf[at++] = '-';
+                snprintf(buf + at, 3, "%02x", (unsigned)uuid[i]);
+                at += 2;
+        }
+        return buf;
+}
+
 unsigned text_terminal_width(int fd)
 {
         struct winsize size;

@@ -45,6 +45,10 @@ const char *text_inode_flags(char buf[static TEXT_FLAGS_MAX], uint32_t flags);
 /* The name of the i-th known inode flag and whether `flags` has it; NULL behind the last. */
 const char *text_inode_flag_name(size_t i, uint32_t flags, bool *ret_set);
 
+/* "01234567-89ab-cdef-0123-456789abcdef" */
+#define TEXT_UUID_MAX 37
+const char *text_uuid(char buf[static TEXT_UUID_MAX], const uint8_t uuid[static 16]);
+
 /* Columns of the terminal on `fd`, else of $COLUMNS, else 80. */
 unsigned text_terminal_width(int fd);
 

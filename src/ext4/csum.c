@@ -8,11 +8,19 @@
 #include "ext4/ext4.h"
 #include "util/crc.h"
 
+static uint32_t super_csum(const struct ext4_super_block *sb)
+{
+        return crc32c(~0u, sb, offsetof(struct ext4_super_block, s_checksum));
+}
+
 bool ext4_super_csum_ok(const struct ext4_super_block *sb)
 {
-        uint32_t crc = crc32c(~0u, sb, offsetof(struct ext4_super_block, s_checksum));
+        return super_csum(sb) == le32_get(sb->s_checksum);
+}
 
-        return crc == le32_get(sb->s_checksum);
+void ext4_super_seal(struct ext4_super_block *sb)
+{
+        sb->s_checksum = le32_make(super_csum(sb));
 }
 
 static uint16_t desc_crc32c(const struct ext4_fs *fs, ext4_group_t group, const uint8_t *desc)

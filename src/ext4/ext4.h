@@ -6,6 +6,7 @@
  * The in-memory objects of ext4 and the calls between its files.
  *
  *   super.c  features.c  group.c  csum.c      the file system as a whole
+ *   journal.c fast_commit.c (journal.h)       its journal and recovery
  *   inode.c  inode_table.c                    inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
@@ -93,6 +94,13 @@ static inline bool ext4_has_ro_compat(const struct ext4_fs *fs, uint32_t bits)
 int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
                const struct log_sink *log, struct ext4_fs **ret_fs);
 
+/*
+ * As far as needed to find the journal: nothing but the superblock is looked at, because the
+ * rest, the root directory too, may be good only after replay.
+ */
+int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+                            const struct log_sink *log, struct ext4_fs **ret_fs);
+
 /* True when inodes are still referenced: then nothing happened. */
 bool ext4_unmount(struct ext4_fs *fs);
 
@@ -106,7 +114,7 @@ struct ext4_free_counts ext4_super_free_counts(const struct ext4_fs *fs);
 
 ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs);
 
-/* As statvfs(3), counted from the group descriptors where the superblock may be stale. */
+/* As statvfs(3), counted from the group descriptors: reads all of them. */
 struct statvfs;
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st);
 
@@ -148,6 +156,7 @@ int ext4_bad_csum(const struct ext4_where *at, const char *what);
 uint32_t ext4_inode_csum_seed(const struct ext4_fs *fs, uint32_t ino, le32 generation);
 
 bool ext4_super_csum_ok(const struct ext4_super_block *sb);
+void ext4_super_seal(struct ext4_super_block *sb); /* set it */
 bool ext4_desc_csum_ok(const struct ext4_fs *fs, ext4_group_t group, const void *desc);
 /* `raw` has fs->inode_size bytes. */
 bool ext4_inode_csum_ok(const struct ext4_fs *fs, uint32_t ino, const void *raw);

@@ -179,18 +179,13 @@ static void init_hash(struct ext4_fs *fs)
 
 /* ---- the journal ---- */
 
-/* This version cannot replay, so an image that needs it is refused unless told otherwise. */
+/* Who mounts has replayed the journal before (journal.c), or wants the image as it is. */
 static int check_journal(struct ext4_fs *fs)
 {
-        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER))
+        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER) || fs->opts.noload)
                 return 0;
-        if (fs->opts.noload) {
-                log_say(&fs->vfs.log, LOG_WARNING,
-                        "the journal is not replayed (noload): recent changes are missing");
-                return 0;
-        }
         log_say(&fs->vfs.log, LOG_ERR,
-                "the journal must be replayed first, which this version cannot do; "
+                "the journal must be replayed first; "
                 "mount with ro,noload to read the image as it is");
         return -EROFS;
 }
@@ -263,8 +258,8 @@ static void free_fs(struct ext4_fs *fs)
         mem_free(fs);
 }
 
-int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
-               const struct log_sink *log, struct ext4_fs **ret_fs)
+static int mount_fs(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+                    const struct log_sink *log, struct ext4_fs **ret_fs)
 {
         struct ext4_fs *fs = mem_alloc_aligned(CACHE_LINE, sizeof(*fs));
         int ret;
@@ -279,14 +274,42 @@ int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
                 ret = buf_cache_new(dev, fs->block_size, opts->meta_cache_bytes, &fs->bufs);
         if (ret == 0)
                 ret = ext4_inode_table_new(fs, &fs->inodes);
-        if (ret == 0)
-                ret = check_root(fs);
         if (ret < 0) {
                 free_fs(fs);
                 return ret;
         }
         *ret_fs = fs;
         return 0;
+}
+
+int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+               const struct log_sink *log, struct ext4_fs **ret_fs)
+{
+        struct ext4_fs *fs;
+        int ret = mount_fs(dev, opts, log, &fs);
+
+        if (ret < 0)
+                return ret;
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER))
+                log_say(log, LOG_WARNING,
+                        "the journal is not replayed (noload): recent changes are missing");
+        ret = check_root(fs);
+        if (ret < 0) {
+                free_fs(fs);
+                return ret;
+        }
+        *ret_fs = fs;
+        return 0;
+}
+
+int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+                            const struct log_sink *log, struct ext4_fs **ret_fs)
+{
+        struct ext4_mount_options o = *opts;
+
+        o.read_only = true;
+        o.noload = true;
+        return mount_fs(dev, &o, log, ret_fs);
 }
 
 bool ext4_unmount(struct ext4_fs *fs)
@@ -328,7 +351,10 @@ ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs)
         return n;
 }
 
-/* While a file system is mounted for writing only the group descriptors are kept up to date. */
+/*
+ * While a file system is mounted for writing only the group descriptors are kept up to date,
+ * and after a crash nothing tells that the superblock's counts are old ones.
+ */
 static int free_of_groups(struct ext4_fs *fs, struct ext4_free_counts *ret_n)
 {
         struct ext4_free_counts n = {0};
@@ -346,25 +372,16 @@ static int free_of_groups(struct ext4_fs *fs, struct ext4_free_counts *ret_n)
         return 0;
 }
 
-static bool was_unmounted(const struct ext4_fs *fs)
-{
-        return (le16_get(fs->sb.s_state) & EXT4_STATE_VALID) &&
-               !ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER);
-}
-
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
 {
         const struct ext4_super_block *sb = &fs->sb;
         uint64_t overhead = overhead_blocks(fs);
-        struct ext4_free_counts n = ext4_super_free_counts(fs);
         uint64_t reserved = ext4_reserved_blocks(fs);
+        struct ext4_free_counts n;
+        int ret = free_of_groups(fs, &n);
 
-        if (!was_unmounted(fs)) {
-                int ret = free_of_groups(fs, &n);
-
-                if (ret < 0)
-                        return ret;
-        }
+        if (ret < 0)
+                return ret;
         n.blocks = min_t(uint64_t, n.blocks, fs->nr_blocks);
         n.inodes = min_t(uint64_t, n.inodes, fs->nr_inodes);
         *ret_st = (struct statvfs){

@@ -4,6 +4,7 @@
 
 /* The public objects from inside.  An uext4_inode is an ext4_inode by another name. */
 
+#include <limits.h>
 #include <uext4.h>
 
 #include "ext4/ext4.h"
@@ -12,6 +13,11 @@ struct uext4_fs {
         struct ext4_fs *ext4;
         struct uext4_bdev *own_dev; /* closed at unmount; NULL: the caller's */
 };
+
+static inline struct log_sink sink_of(const struct uext4_mount_params *params)
+{
+        return params ? (struct log_sink){params->log, params->log_arg} : (struct log_sink){0};
+}
 
 struct uext4_file {
         struct ext4_inode *inode;  /* a reference */
@@ -34,11 +40,29 @@ static inline struct uext4_inode *inode_out(struct ext4_inode *inode)
 struct lib_options {
         struct ext4_mount_options ext4;
         uint64_t offset;
+        char journal_path[PATH_MAX]; /* empty: none */
 };
 
 /* -EINVAL, said to the log, for an unknown or malformed option. */
 int lib_parse_options(const char *text, const struct log_sink *log,
                       struct lib_options *ret_options);
+
+/* ---- device.c ---- */
+
+/* What a mount stands on. */
+struct lib_devices {
+        struct uext4_bdev *dev;
+        struct uext4_bdev *journal; /* an external one, or NULL */
+};
+
+/* Open what the URI and the options name.  flags: UEXT4_BDEV_OPEN_*. */
+int lib_open_devices(const char *uri, uint32_t flags, const struct lib_options *o,
+                     const struct log_sink *log, struct lib_devices *ret_devices);
+void lib_close_devices(struct lib_devices *devices);
+
+/* The external journal that the options name, or NULL when they name none. */
+int lib_open_journal(uint32_t flags, const struct lib_options *o, const struct log_sink *log,
+                     struct uext4_bdev **ret_dev);
 
 /* ---- file.c ---- */
 

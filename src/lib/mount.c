@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "ext4/journal.h"
 #include "lib/lib.h"
 #include "util/alloc.h"
 
@@ -13,13 +14,6 @@ const char *uext4_version(void)
 }
 
 /* ---- mount ---- */
-
-static struct log_sink sink_of(const struct uext4_mount_params *params)
-{
-        if (!params)
-                return (struct log_sink){0};
-        return (struct log_sink){params->log, params->log_arg};
-}
 
 static int mount_device(struct uext4_bdev *dev, const struct lib_options *o,
                         const struct log_sink *log, struct uext4_fs **ret_fs)
@@ -38,10 +32,79 @@ static int mount_device(struct uext4_bdev *dev, const struct lib_options *o,
         return 0;
 }
 
+enum ownership {
+        OWNS_DEVICE,
+        BORROWS_DEVICE,
+};
+
+/* Put a private overlay in the place of a device. */
+static int cover(struct uext4_bdev **dev, enum ownership whose)
+{
+        struct uext4_bdev *cow;
+        int ret = uext4_bdev_open_cow(*dev, 0, &cow);
+
+        if (ret < 0)
+                return ret;
+        if (whose == BORROWS_DEVICE)
+                bdev_cow_borrow(cow);
+        *dev = cow;
+        return 0;
+}
+
+/* Mount what must be recovered first: in memory, so that nothing is written. */
+static int mount_recovered(const struct lib_devices *devices, enum ownership whose,
+                           const struct lib_options *o, const struct log_sink *log,
+                           struct uext4_fs **ret_fs)
+{
+        struct lib_devices d = *devices;
+        struct jbd2_recovery stats;
+        int ret = cover(&d.dev, whose);
+
+        if (ret < 0)
+                return ret;
+        if (d.journal)
+                ret = cover(&d.journal, BORROWS_DEVICE);
+        if (ret == 0) {
+                ret = ext4_recover(d.dev, d.journal, &o->ext4, log, &stats);
+                if (ret < 0)
+                        log_say(log, LOG_ERR,
+                                "the journal cannot be replayed; mount with "
+                                "ro,noload to read the image without it");
+        }
+        if (ret == 0)
+                ret = mount_device(d.dev, o, log, ret_fs);
+        if (d.journal != devices->journal)
+                uext4_bdev_close(d.journal);
+        if (ret < 0) {
+                bdev_cow_borrow(d.dev); /* the caller closes what is below */
+                uext4_bdev_close(d.dev);
+                return ret;
+        }
+        log_say(log, LOG_INFO, "the journal was replayed in memory: %u transactions",
+                stats.nr_transactions);
+        (*ret_fs)->own_dev = d.dev;
+        return 0;
+}
+
+static int mount_on(const struct lib_devices *d, enum ownership whose,
+                    const struct lib_options *o, const struct log_sink *log,
+                    struct uext4_fs **ret_fs)
+{
+        int ret;
+
+        if (!o->ext4.noload && ext4_needs_recovery(d->dev, &o->ext4))
+                return mount_recovered(d, whose, o, log, ret_fs);
+        ret = mount_device(d->dev, o, log, ret_fs);
+        if (ret == 0 && whose == OWNS_DEVICE)
+                (*ret_fs)->own_dev = d->dev;
+        return ret;
+}
+
 int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_params *params,
                      struct uext4_fs **ret_fs)
 {
         const struct log_sink log = sink_of(params);
+        struct lib_devices d = {.dev = dev};
         struct lib_options o;
         int ret = lib_parse_options(params ? params->options : NULL, &log, &o);
 
@@ -53,81 +116,31 @@ int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_params *pa
                         "use uext4_bdev_open_slice()");
                 return -EINVAL;
         }
-        return mount_device(dev, &o, &log, ret_fs);
-}
-
-/*
- * Direct I/O with a device whose unit is larger than the file system's block cannot work
- * (a 1k-block image in a file on a 4k-sector disk): then the host's cache has to help.
- */
-static bool needs_host_cache(struct uext4_bdev *dev, const struct lib_options *o)
-{
-        struct ext4_super_block sb;
-        uint32_t unit = uext4_bdev_geometry(dev)->logical_block;
-        int ret = uext4_bdev_read_bytes(dev, &sb, sizeof(sb),
-                                        o->offset + o->ext4.sb_block * 1024);
-
-        if (ret < 0 || le16_get(sb.s_magic) != EXT4_SUPER_MAGIC)
-                return false; /* the mount will say what is wrong */
-        return unit > (uint32_t)EXT4_MIN_BLOCK_SIZE
-                              << min_t(uint32_t, le32_get(sb.s_log_block_size), 6);
-}
-
-static int open_device(const char *uri, const struct lib_options *o, const struct log_sink *log,
-                       struct uext4_bdev **ret_dev)
-{
-        uint32_t flags = UEXT4_BDEV_OPEN_READONLY; /* this version never writes */
-        struct uext4_bdev *dev;
-        int ret = uext4_bdev_open(uri, flags, log->fn, log->arg, &dev);
-
+        ret = lib_open_journal(UEXT4_BDEV_OPEN_READONLY, &o, &log, &d.journal);
         if (ret < 0)
                 return ret;
-        if (needs_host_cache(dev, o)) {
-                log_say(log, LOG_NOTICE, "%s: sectors are larger than blocks, no direct I/O",
-                        uri);
-                uext4_bdev_close(dev);
-                ret = uext4_bdev_open(uri, flags | UEXT4_BDEV_OPEN_BUFFERED, log->fn, log->arg,
-                                      &dev);
-                if (ret < 0)
-                        return ret;
-        }
-        if (o->offset != 0) {
-                struct uext4_bdev *whole = dev;
-
-                ret = uext4_bdev_open_slice(whole, o->offset, 0, &dev);
-                if (ret < 0) {
-                        log_say(log, LOG_ERR, "mount option offset=%llu: not possible here",
-                                (unsigned long long)o->offset);
-                        uext4_bdev_close(whole);
-                        return ret;
-                }
-        }
-        *ret_dev = dev;
-        return 0;
+        ret = mount_on(&d, BORROWS_DEVICE, &o, &log, ret_fs);
+        uext4_bdev_close(d.journal); /* needed for recovery only */
+        return ret;
 }
 
 int uext4_mount(const char *uri, const struct uext4_mount_params *params,
                 struct uext4_fs **ret_fs)
 {
         const struct log_sink log = sink_of(params);
-        struct uext4_bdev *dev;
-        struct uext4_fs *fs;
+        struct lib_devices d;
         struct lib_options o;
         int ret = lib_parse_options(params ? params->options : NULL, &log, &o);
 
+        if (ret == 0)
+                ret = lib_open_devices(uri, UEXT4_BDEV_OPEN_READONLY, &o, &log, &d);
         if (ret < 0)
                 return ret;
-        ret = open_device(uri, &o, &log, &dev);
+        ret = mount_on(&d, OWNS_DEVICE, &o, &log, ret_fs);
+        uext4_bdev_close(d.journal); /* needed for recovery only */
         if (ret < 0)
-                return ret;
-        ret = mount_device(dev, &o, &log, &fs);
-        if (ret < 0) {
-                uext4_bdev_close(dev);
-                return ret;
-        }
-        fs->own_dev = dev;
-        *ret_fs = fs;
-        return 0;
+                uext4_bdev_close(d.dev);
+        return ret;
 }
 
 int uext4_unmount(struct uext4_fs *fs)

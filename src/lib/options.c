@@ -73,6 +73,16 @@ static int take_meta_cache(struct lib_options *o, const char *value)
         return parse_size(value, &o->ext4.meta_cache_bytes);
 }
 
+static int take_journal_path(struct lib_options *o, const char *value)
+{
+        size_t size = strlen(value) + 1;
+
+        if (size == 1 || size > sizeof(o->journal_path))
+                return -EINVAL;
+        memcpy(o->journal_path, value, size);
+        return 0;
+}
+
 static const struct option {
         const char *name;
         bool has_value;
@@ -85,6 +95,7 @@ static const struct option {
         {"sb", true, take_sb},
         {"offset", true, take_offset},
         {"meta_cache", true, take_meta_cache},
+        {"journal_path", true, take_journal_path},
 };
 
 static int take_option(struct lib_options *o, char *word, const struct log_sink *log)

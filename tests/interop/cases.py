@@ -53,14 +53,15 @@ def file_hash(path):
     with open(path, "rb") as f:
         size = os.fstat(f.fileno()).st_size
         h.update(b"%d" % size)
-        pos = 0
+        pos = done = 0  # where holes are may change, so each piece counts once
         while pos < size:
             try:
                 start = os.lseek(f.fileno(), pos, os.SEEK_DATA)
             except OSError:
                 break
             pos = os.lseek(f.fileno(), start, os.SEEK_HOLE)
-            for at in range(start // 65536 * 65536, pos, 65536):
+            for at in range(max(start // 65536 * 65536, done), pos, 65536):
+                done = at + 65536
                 piece = os.pread(f.fileno(), 65536, at)
                 if piece.count(0) != len(piece):
                     h.update(b"%d" % at)
@@ -121,14 +122,14 @@ def expect_command_fails(report, what, args, *words):
 
 
 def case_recovery(ws, report):
-    """Refused with a message that names noload, which reads the image as it is (issue: no replay
-    in a reader)."""
+    """An image that needs recovery is read as it will be afterwards, with nothing written to it;
+    noload reads it as it is."""
     image = small_image(ws, block_size=1024)
     block = ws.path("block")
     makers.write(block, b"replayed" * 128)
     harness.debugfs(image, ["jo", "jw -b 40000 %s" % block, "jc"], write=True)
     check_recovery(report, "a journal written by debugfs", image)
-    got = expect_mount(report, "noload", image, 0, options="ro,noload")
+    got = expect_mount(report, "noload", image, 0, "noload", options="ro,noload")
     # what debugfs shows is also the image as it is
     cfg = configs.Config("recovery", block_size=1024)
     compare.compare(report, got, oracles.Debugfs(ws, image, cfg), cfg)
@@ -138,9 +139,18 @@ def case_recovery(ws, report):
         print("note: no crash copy: %s" % reason)
         return
     copy = crash_copy(ws)
-    check_recovery(report, "a crash copy", copy)
-    got = expect_mount(report, "a crash copy with noload", copy, 0, options="ro,noload")
-    point, why = ws.mount(copy, "oracle", "ro,noload")
+    before = expect_mount(report, "a crash copy with noload", copy, 0, options="ro,noload")
+    compare_with_kernel(ws, report, before, copy, "ro,noload")
+    got = check_recovery(report, "a crash copy", copy)
+    report.check(len(got.inodes) > len(before.inodes), "the journal's contents are not seen")
+    recovered = ws.path("recovered")
+    harness.run(["cp", "--sparse=always", copy, recovered])
+    harness.run(["e2fsck", "-y", "-E", "journal_only", recovered], check=False)
+    compare_with_kernel(ws, report, got, recovered, "ro")
+
+
+def compare_with_kernel(ws, report, got, image, options):
+    point, why = ws.mount(image, "oracle", options)
     if not point:
         print("note: no kernel oracle: %s" % why)
         return
@@ -153,12 +163,11 @@ def case_recovery(ws, report):
 def check_recovery(report, what, image):
     before = file_hash(image)
     report.check(get_le(image, SB + INCOMPAT, 4) & 4, "%s: needs no recovery", what)
-    got = expect_mount(report, what, image, errno.EROFS, "noload", "journal|recover")
-    report.check(not got.inodes, "%s: it was read", what)
-    expect_command_fails(report, what, ["ls", image + ":/"], "noload")
-    report.check(command("ls", "-o", "noload", image + ":/").returncode == 0,
-                 "%s: `uext4 ls -o noload` failed", what)
+    got = expect_mount(report, what, image, 0, "replayed in memory")
+    for args in (["ls", image + ":/"], ["ls", "-o", "noload", image + ":/"]):
+        report.check(command(*args).returncode == 0, "%s: `uext4 %s` failed", what, " ".join(args))
     report.check(file_hash(image) == before, "%s: the image was changed", what)
+    return got
 
 
 def crash_copy(ws):
@@ -175,7 +184,7 @@ def crash_copy(ws):
         fd = os.open(point, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
-        harness.run(["sync", "-f", point])
+        # no sync of the file system, which would write all that is in the journal to its place
         harness.run(["cp", "--sparse=always", image, copy])
     finally:
         ws.umount(point)
@@ -444,7 +453,7 @@ def case_foreign(ws, report):
         before = file_hash(image)
         started = time.monotonic()
         got = foreign_read(report, name, image, "ro")
-        if got.mount == -errno.EROFS:
+        if got.mount != 0 and get_le(image, SB + INCOMPAT, 4) & 4:  # a damaged journal
             got = foreign_read(report, name, image, "ro,noload")
         slowest = max(slowest, (time.monotonic() - started, name))
         if got.mount == 0:

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The journal of a file system: finding it, and recovery.
+ *
+ * Order of recovery, each step durable before the next (J31, J33):
+ *
+ *   copies of the log in their places -> an error that the journal remembers is in the
+ *   superblock -> the log is empty -> the superblock no longer asks for recovery
+ *
+ * Cut between two steps, the next recovery does the rest.
+ */
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ext4/journal.h"
+#include "util/alloc.h"
+
+/* ---- where it lies ---- */
+
+static int refuse(const struct ext4_fs *fs, int err, const char *why)
+{
+        log_say(&fs->vfs.log, LOG_ERR, "journal: %s", why);
+        return err;
+}
+
+/* Append the run that begins at journal block `first`. */
+static int add_run(struct jbd2_place *place, uint32_t first, uint32_t len, uint64_t pblk)
+{
+        uint32_t room = place->nr_runs;
+
+        /* The room is a power of two, full when the number is one. */
+        if (room == 0 || is_pow2(room)) {
+                struct jbd2_run *runs = mem_array(room ? 2u * room : 1u, sizeof(*runs));
+
+                if (!runs)
+                        return -ENOMEM;
+                if (room)
+                        memcpy(runs, place->runs, room * sizeof(*runs));
+                mem_free(place->runs);
+                place->runs = runs;
+        }
+        place->runs[place->nr_runs++] = (struct jbd2_run){first, len, pblk};
+        return 0;
+}
+
+static int map_inode(struct ext4_inode *inode, struct jbd2_place *place)
+{
+        const struct ext4_where at = ext4_at(inode, 0);
+        uint32_t lblk = 0;
+
+        while (lblk < place->nr_blocks) {
+                uint32_t left = place->nr_blocks - lblk;
+                struct ext4_map map;
+                int ret = ext4_map_lookup(inode, lblk, 0, &map);
+
+                if (ret < 0)
+                        return ret;
+                if (map.type != EXT4_MAP_WRITTEN)
+                        return ext4_corrupt(&at, "the journal has a hole at block %u", lblk);
+                map.len = min_t(uint64_t, map.len, left);
+                ret = add_run(place, lblk, (uint32_t)map.len, map.pblk);
+                if (ret < 0)
+                        return ret;
+                lblk += (uint32_t)map.len;
+        }
+        return 0;
+}
+
+static int place_in_inode(struct ext4_fs *fs, uint32_t ino, struct jbd2_place *place)
+{
+        struct ext4_inode *inode;
+        int ret = ext4_iget(fs, ino, &inode);
+
+        if (ret == -ESTALE)
+                return refuse(fs, -EUCLEAN, "its inode is free");
+        if (ret < 0)
+                return ret;
+        place->dev = fs->vfs.dev;
+        place->block_size = fs->block_size;
+        place->nr_blocks = (uint32_t)min_t(uint64_t, vfs_size(&inode->vfs) >> fs->block_bits,
+                                           min_t(uint64_t, fs->nr_blocks, INT32_MAX));
+        rwsem_read_lock(&inode->vfs.lock);
+        if (!S_ISREG(inode->mode) || (inode->flags & EXT4_FL_INLINE_DATA))
+                ret = refuse(fs, -EUCLEAN, "its inode is no plain file");
+        else
+                ret = map_inode(inode, place);
+        rwsem_read_unlock(&inode->vfs.lock);
+        ext4_iput(inode);
+        return ret;
+}
+
+/*
+ * A journal device begins with an ext4 superblock, and the journal's superblock is behind it;
+ * block numbers in the journal are those of the device.
+ */
+static int place_on_device(struct ext4_fs *fs, struct uext4_bdev *dev, struct jbd2_place *place)
+{
+        struct ext4_super_block sb;
+        uint64_t nr_blocks;
+        int ret;
+
+        if (!dev)
+                return refuse(fs, -EINVAL,
+                              "it is on another device; name that with journal_path=");
+        ret = uext4_bdev_read_bytes(dev, &sb, sizeof(sb), EXT4_SUPER_OFFSET);
+        if (ret < 0)
+                return ret;
+        if (le16_get(sb.s_magic) != EXT4_SUPER_MAGIC ||
+            !(le32_get(sb.s_feature_incompat) & EXT4_INCOMPAT_JOURNAL_DEV))
+                return refuse(fs, -EINVAL, "the device named is no journal");
+        if (memcmp(sb.s_uuid, fs->sb.s_journal_uuid, sizeof(sb.s_uuid)) != 0)
+                return refuse(fs, -EINVAL, "the device named is another file system's journal");
+        if (le32_get(sb.s_log_block_size) != fs->block_bits - 10)
+                return refuse(fs, -EUCLEAN, "its device has another block size");
+        nr_blocks = min_t(uint64_t, le32_get(sb.s_blocks_count_lo),
+                          uext4_bdev_geometry(dev)->size >> fs->block_bits);
+        place->dev = dev;
+        place->block_size = fs->block_size;
+        place->nr_blocks = (uint32_t)nr_blocks;
+        place->super_blk = EXT4_MIN_BLOCK_SIZE / fs->block_size + 1;
+        return add_run(place, 0, place->nr_blocks, 0);
+}
+
+int ext4_journal_open(struct ext4_fs *fs, struct uext4_bdev *journal_dev,
+                      struct jbd2_journal *ret_journal)
+{
+        uint32_t ino = le32_get(fs->sb.s_journal_inum);
+        struct jbd2_place place = {0};
+        int ret;
+
+        if (!ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL))
+                return refuse(fs, -ENODATA, "this file system has none");
+        if (ino)
+                ret = place_in_inode(fs, ino, &place);
+        else
+                ret = place_on_device(fs, journal_dev, &place);
+        if (ret < 0) {
+                mem_free(place.runs);
+                return ret;
+        }
+        return jbd2_open(&place, &fs->vfs.log, ret_journal);
+}
+
+/* ---- the superblock ---- */
+
+bool ext4_needs_recovery(struct uext4_bdev *dev, const struct ext4_mount_options *opts)
+{
+        struct ext4_super_block sb;
+
+        return uext4_bdev_read_bytes(dev, &sb, sizeof(sb), opts->sb_block * 1024) == 0 &&
+               le16_get(sb.s_magic) == EXT4_SUPER_MAGIC &&
+               (le32_get(sb.s_feature_incompat) & EXT4_INCOMPAT_RECOVER);
+}
+
+enum super_change {
+        SUPER_SET_ERROR,
+        SUPER_RECOVERED,
+};
+
+/* The copy on the device counts: replay may have brought an older one back (J33). */
+static int change_super(struct ext4_fs *fs, enum super_change change)
+{
+        uint64_t pos = fs->opts.sb_block * 1024;
+        uint64_t start = round_down_pow2(pos, fs->block_size);
+        uint32_t align = max_t(uint32_t, uext4_bdev_geometry(fs->vfs.dev)->mem_align, 64);
+        _cleanup_mem_ char *block = mem_alloc_aligned(align, fs->block_size);
+        struct ext4_super_block *sb;
+        int ret;
+
+        if (!block)
+                return -ENOMEM;
+        ret = uext4_bdev_read(fs->vfs.dev, block, fs->block_size, start);
+        if (ret < 0)
+                return ret;
+        sb = (void *)(block + (pos - start));
+        if (change == SUPER_SET_ERROR)
+                sb->s_state = le16_make(le16_get(sb->s_state) | EXT4_STATE_ERROR);
+        else
+                sb->s_feature_incompat =
+                        le32_make(le32_get(sb->s_feature_incompat) & ~EXT4_INCOMPAT_RECOVER);
+        if (le32_get(sb->s_feature_ro_compat) & EXT4_RO_COMPAT_METADATA_CSUM)
+                ext4_super_seal(sb);
+        return uext4_bdev_write(fs->vfs.dev, block, fs->block_size, start, UEXT4_BDEV_FUA);
+}
+
+/* ---- recovery ---- */
+
+/* An error in either place before recovery must be in the superblock afterwards. */
+static bool has_error(const struct ext4_fs *fs, const struct jbd2_journal *j)
+{
+        return be32_get(j->sb.s_errno) != 0 || (le16_get(fs->sb.s_state) & EXT4_STATE_ERROR);
+}
+
+static int recover_from(struct ext4_fs *fs, struct jbd2_journal *j,
+                        struct jbd2_recovery *ret_recovery)
+{
+        struct jbd2_extent_of_log extent;
+        int ret = jbd2_scan(j, &extent);
+
+        if (ret == 0)
+                ret = ext4_fast_commit_check(j, extent.end_tid);
+        if (ret == 0)
+                ret = jbd2_replay(j, &extent, fs->vfs.dev, fs->nr_blocks, ret_recovery);
+        if (ret == 0 && has_error(fs, j))
+                ret = change_super(fs, SUPER_SET_ERROR);
+        if (ret == 0 && !jbd2_is_empty(j))
+                ret = jbd2_reset_log(j, extent.end_tid);
+        if (ret == 0)
+                ret = change_super(fs, SUPER_RECOVERED);
+        return ret;
+}
+
+int ext4_recover(struct uext4_bdev *dev, struct uext4_bdev *journal_dev,
+                 const struct ext4_mount_options *opts, const struct log_sink *log,
+                 struct jbd2_recovery *ret_recovery)
+{
+        struct jbd2_recovery stats = {0};
+        struct jbd2_journal journal;
+        struct ext4_fs *fs;
+        int ret = ext4_mount_for_recovery(dev, opts, log, &fs);
+
+        if (ret < 0)
+                return ret;
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER)) {
+                ret = ext4_journal_open(fs, journal_dev, &journal);
+                if (ret == 0) {
+                        ret = recover_from(fs, &journal, &stats);
+                        jbd2_close(&journal);
+                }
+        }
+        ext4_unmount(fs);
+        if (ret == 0)
+                *ret_recovery = stats;
+        return ret;
+}
