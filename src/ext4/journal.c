@@ -199,13 +199,13 @@ static int recover_from(struct ext4_fs *fs, struct jbd2_journal *j,
         struct jbd2_extent_of_log extent;
         int ret = jbd2_scan(j, &extent);
 
-        if (ret == 0)
+        if (ret == 0 && !jbd2_is_empty(j)) /* fast commits follow on a full one */
                 ret = ext4_fast_commit_check(j, extent.end_tid);
         if (ret == 0)
                 ret = jbd2_replay(j, &extent, fs->vfs.dev, fs->nr_blocks, ret_recovery);
         if (ret == 0 && has_error(fs, j))
                 ret = change_super(fs, SUPER_SET_ERROR);
-        if (ret == 0 && !jbd2_is_empty(j))
+        if (ret == 0 && (!jbd2_is_empty(j) || be32_get(j->sb.s_errno) != 0))
                 ret = jbd2_reset_log(j, extent.end_tid);
         if (ret == 0)
                 ret = change_super(fs, SUPER_RECOVERED);

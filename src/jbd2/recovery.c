@@ -172,6 +172,41 @@ static int collect_revokes(struct replay *r, const struct jbd2_walk *w)
         return ret;
 }
 
+/* A copy of a block of the journal itself would change the log while it is read. */
+static bool is_in_journal(const struct replay *r, uint64_t fs_blk)
+{
+        const struct jbd2_place *place = &r->j->place;
+
+        if (place->dev != r->fs_dev)
+                return false;
+        for (uint32_t i = 0; i < place->nr_runs; i++) {
+                if (fs_blk - place->runs[i].pblk < place->runs[i].len)
+                        return true;
+        }
+        return false;
+}
+
+/* Before anything is written: every copy has a place to go to. */
+static int check_tags(struct replay *r, const struct jbd2_walk *w)
+{
+        struct jbd2_tag_info tag;
+        struct jbd2_tag_iter it;
+
+        jbd2_tags(w, &it);
+        while (jbd2_tag_next(&it, &tag)) {
+                if (jbd2_is_revoked(r->revoked, tag.fs_blk, w->tid))
+                        continue;
+                if (tag.fs_blk < r->nr_fs_blocks && !is_in_journal(r, tag.fs_blk))
+                        continue;
+                log_say(&r->j->log, LOG_ERR,
+                        "journal: transaction %u has a copy of block %llu, which is %s", w->tid,
+                        (unsigned long long)tag.fs_blk,
+                        tag.fs_blk < r->nr_fs_blocks ? "in the journal" : "outside");
+                return -EUCLEAN;
+        }
+        return 0;
+}
+
 static void unescape(void *data)
 {
         const be32 magic = be32_make(JBD2_MAGIC);
@@ -197,12 +232,6 @@ static int replay_tag(struct replay *r, uint32_t tid, const struct jbd2_tag_info
                         (unsigned long long)tag->fs_blk, tid);
                 r->err = first_error(r->err, -EBADMSG);
                 return 0;
-        }
-        if (tag->fs_blk >= r->nr_fs_blocks) {
-                log_say(&r->j->log, LOG_ERR,
-                        "journal: transaction %u has a copy of block %llu, which is outside",
-                        tid, (unsigned long long)tag->fs_blk);
-                return -EUCLEAN;
         }
         if (tag->flags & JBD2_TAG_ESCAPED)
                 unescape(r->data);
@@ -255,6 +284,8 @@ static int replay_all(struct replay *r)
                 ret = -ENOMEM;
         if (ret == 0)
                 ret = pass(r, JBD2_REVOKE, collect_revokes);
+        if (ret == 0)
+                ret = pass(r, JBD2_DESCRIPTOR, check_tags);
         if (ret == 0)
                 ret = pass(r, JBD2_DESCRIPTOR, replay_tags);
         mem_free(r->data);

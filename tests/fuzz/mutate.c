@@ -255,6 +255,19 @@ static void change_number(struct image *m, uint8_t *p, unsigned width)
         memcpy(p, &value, width);
 }
 
+/* Fill a part with one number over and over, so that what ended there no longer ends. */
+static void smear(struct image *m, uint8_t *base, size_t size)
+{
+        size_t start = (size_t)4 * pick(m, (uint32_t)(size / 4));
+        size_t len = pick(m, 2) ? size - start : 4 + (size_t)4 * pick(m, 16);
+        uint64_t value = pick(m, 2) ? 0x01010101u * pick(m, 256) : get_number(base + start, 4);
+
+        if (len > size - start)
+                len = size - start;
+        for (size_t i = 0; i + 4 <= len; i += 4)
+                memcpy(base + start + i, &value, 4);
+}
+
 struct field {
         uint16_t offset;
         uint8_t width;
@@ -388,6 +401,28 @@ static bool change_inode(struct image *m)
 
 /* ---- maps ---- */
 
+enum which_block {
+        FIRST_BLOCK,
+        ANY_BLOCK,
+};
+
+static uint32_t pick_slot(struct image *m, enum which_block which, uint32_t limit)
+{
+        return which == FIRST_BLOCK ? 0 : pick(m, limit);
+}
+
+/* A child of the node, or NULL when it is a leaf or the child is nowhere. */
+static uint8_t *child_of(struct image *m, uint8_t *node, size_t size, enum which_block which)
+{
+        const struct ext4_extent_header *eh = (const void *)node;
+        const struct ext4_extent_index *ei = (const void *)(eh + 1);
+        uint32_t nr = le16_get(eh->eh_entries);
+
+        if (le16_get(eh->eh_depth) == 0 || nr == 0 || nr > size / 12 - 1)
+                return NULL;
+        return block_at(m, le32_get(ei[pick_slot(m, which, nr)].ei_leaf_lo));
+}
+
 /* A header and its entries, in an inode or a block. */
 static void change_extent_node(struct image *m, uint8_t *node, size_t size)
 {
@@ -431,18 +466,6 @@ static void change_extent_node(struct image *m, uint8_t *node, size_t size)
         }
 }
 
-/* A child of the node, or NULL when it is a leaf or the child is nowhere. */
-static uint8_t *pick_child(struct image *m, uint8_t *node, size_t size)
-{
-        const struct ext4_extent_header *eh = (const void *)node;
-        const struct ext4_extent_index *ei = (const void *)(eh + 1);
-        uint32_t nr = le16_get(eh->eh_entries);
-
-        if (le16_get(eh->eh_depth) == 0 || nr == 0 || nr > size / 12 - 1)
-                return NULL;
-        return block_at(m, le32_get(ei[pick(m, nr)].ei_leaf_lo));
-}
-
 static bool change_extents(struct image *m)
 {
         struct ext4_inode_disk *inode = pick_inode(m, pick(m, 2) ? is_deep : has_extents);
@@ -453,7 +476,7 @@ static bool change_extents(struct image *m)
                 return false;
         node = inode->i_block;
         for (int level = 0; level < 6 && pick(m, 4) != 0; level++) {
-                uint8_t *child = pick_child(m, node, size);
+                uint8_t *child = child_of(m, node, size, ANY_BLOCK);
 
                 if (!child)
                         break;
@@ -490,8 +513,9 @@ static bool change_indirect(struct image *m)
 
 /* ---- directories ---- */
 
-/* Some data block of the inode, by the first nodes of its map. */
-static uint8_t *pick_data_block(struct image *m, struct ext4_inode_disk *inode)
+/* A data block of the inode, by the first nodes of its map. */
+static uint8_t *data_block(struct image *m, struct ext4_inode_disk *inode,
+                           enum which_block which)
 {
         uint8_t *node = inode->i_block;
         size_t size = EXT4_I_BLOCK_SIZE;
@@ -500,9 +524,11 @@ static uint8_t *pick_data_block(struct image *m, struct ext4_inode_disk *inode)
         uint32_t nr;
 
         if (!has_extents(inode))
-                return block_at(m, get_number(node + (size_t)4 * pick(m, EXT4_NR_DIRECT), 4));
+                return block_at(
+                        m,
+                        get_number(node + (size_t)4 * pick_slot(m, which, EXT4_NR_DIRECT), 4));
         for (int level = 0; level < 6 && le16_get(eh->eh_depth) > 0; level++) {
-                node = pick_child(m, node, size);
+                node = child_of(m, node, size, which);
                 if (!node)
                         return NULL;
                 size = m->block_size;
@@ -511,8 +537,35 @@ static uint8_t *pick_data_block(struct image *m, struct ext4_inode_disk *inode)
         nr = le16_get(eh->eh_entries);
         if (nr == 0 || nr > size / 12 - 1)
                 return NULL;
-        ee = (const struct ext4_extent_disk *)(const void *)(eh + 1) + pick(m, nr);
-        return block_at(m, (uint64_t)le32_get(ee->ee_start_lo) + pick(m, le16_get(ee->ee_len)));
+        ee = (const struct ext4_extent_disk *)(const void *)(eh + 1) + pick_slot(m, which, nr);
+        return block_at(m, (uint64_t)le32_get(ee->ee_start_lo) +
+                                   pick_slot(m, which, le16_get(ee->ee_len)));
+}
+
+/* Another name length and the entry's length to fit, which may lie outside of the block. */
+static void stretch_entry(struct image *m, struct ext4_dir_entry *de)
+{
+        uint32_t name_len = pick(m, EXT4_NAME_LEN + 1);
+        uint32_t rec_len = (8 + name_len + 3) & ~3u;
+
+        de->name_len = (uint8_t)name_len;
+        de->rec_len = le16_make((uint16_t)(rec_len + 4 * pick(m, 3)));
+}
+
+/* Let the entry end a little before the block does, and put a stretched one behind it. */
+static void push_entry(struct image *m, struct ext4_dir_entry *de, size_t left)
+{
+        size_t room = 12 + (size_t)4 * pick(m, 16);
+        struct ext4_dir_entry *last;
+
+        if (left < room + 12)
+                return;
+        de->rec_len = le16_make((uint16_t)(left - room));
+        last = (void *)((uint8_t *)de + left - room);
+        memset(last, 'n', room);
+        last->inode = de->inode;
+        last->file_type = de->file_type;
+        stretch_entry(m, last);
 }
 
 static void change_entry(struct image *m, uint8_t *run, size_t size)
@@ -537,8 +590,29 @@ static void change_entry(struct image *m, uint8_t *run, size_t size)
                         break;
                 pos += len;
         }
-        if (nr > 0)
+        if (nr == 0)
+                return;
+        if ((run + chosen - m->data) % 4 != 0 || pick(m, 4) != 0)
                 change_field(m, run + chosen, 12, fields, NR_FIELDS(fields));
+        else if (pick(m, 2))
+                stretch_entry(m, (void *)(run + chosen));
+        else
+                push_entry(m, (void *)(run + chosen), size - chosen);
+}
+
+/* A full index, or one with a few entries more than there is room for. */
+static void fill_index(struct image *m, uint8_t *block, size_t start)
+{
+        struct ext4_dx_countlimit *cl = (void *)(block + start);
+        struct ext4_dx_entry *entries = (void *)(block + start);
+        uint32_t room = (uint32_t)((m->block_size - start) / sizeof(*entries));
+        uint32_t count = le16_get(cl->count);
+
+        if (count == 0 || count > room)
+                return;
+        for (uint32_t i = count; i < room; i++)
+                entries[i] = entries[i - 1];
+        cl->count = le16_make((uint16_t)(le16_get(cl->limit) + pick(m, 4)));
 }
 
 /* An index node: the root behind "." and "..", or a block behind an empty entry. */
@@ -553,7 +627,9 @@ static void change_dx(struct image *m, uint8_t *block)
         };
         size_t start = pick(m, 2) ? 32 : 8;
 
-        if (pick(m, 4) == 0)
+        if (pick(m, 8) == 0)
+                fill_index(m, block, start);
+        else if (pick(m, 4) == 0)
                 change_field(m, block + 24, 8, root, NR_FIELDS(root));
         else if (pick(m, 3) == 0) /* limit, count, first block */
                 change_number(m, block + start + 2 * pick(m, 4), 2);
@@ -564,6 +640,7 @@ static void change_dx(struct image *m, uint8_t *block)
 static bool change_directory(struct image *m)
 {
         struct ext4_inode_disk *inode = pick_inode(m, is_directory);
+        bool is_index;
         uint8_t *block;
 
         if (!inode)
@@ -572,13 +649,16 @@ static bool change_directory(struct image *m)
                 change_entry(m, inode->i_block + 4, EXT4_I_BLOCK_SIZE - 4);
                 return true;
         }
-        block = pick_data_block(m, inode);
+        is_index = le32_get(inode->i_flags) & EXT4_FL_INDEX && pick(m, 3) == 0;
+        block = data_block(m, inode, is_index && pick(m, 3) != 0 ? FIRST_BLOCK : ANY_BLOCK);
         if (!block)
                 return false;
-        if (le32_get(inode->i_flags) & EXT4_FL_INDEX && pick(m, 3) == 0)
+        if (is_index)
                 change_dx(m, block);
+        else if (pick(m, 8) == 0) /* the checksum's place */
+                change_number(m, block + m->block_size - 12 + (size_t)4 * pick(m, 3), 4);
         else if (pick(m, 8) == 0)
-                change_number(m, block + m->block_size - 12 + 4 * pick(m, 3), 4);
+                smear(m, block, m->block_size);
         else
                 change_entry(m, block, m->block_size);
         return true;
@@ -608,7 +688,9 @@ static void change_xattr_list(struct image *m, uint8_t *list, size_t size)
                         chosen = pos;
                 pos += 16 + (((size_t)list[pos] + 3) & ~(size_t)3);
         }
-        if (nr > 0 && pick(m, 8) != 0) /* or a part of a value, which may be an ACL */
+        if (pick(m, 8) == 0)
+                smear(m, list, size);
+        else if (nr > 0 && pick(m, 8) != 0) /* or a part of a value, which may be an ACL */
                 change_field(m, list + chosen, 20, fields, NR_FIELDS(fields));
         else if (size >= 4)
                 change_number(m, list + (size_t)4 * pick(m, (uint32_t)(size / 4)), 4);

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A short run of a libFuzzer target.
 
-usage: smoke.py image|canary PROGRAM CORPUS
+usage: smoke.py image|journal|canary PROGRAM CORPUS
 
-`image` must run clean for a while.  `canary` has a crash planted in it and must find it: that is
-what the silence of the other one is worth.  UEXT4_SEED (1 when not set) seeds the fuzzer.
+`image` and `journal` must run clean for a while.  `canary` has a crash planted in it and must find it: that is
+what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds the fuzzer.
 Where libFuzzer leaves a failing input, the output names it and the command that repeats it.
 """
 
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-SECONDS = {"image": 25, "canary": 90}  # the canary's is a limit, rarely reached
+SECONDS = {"image": 25, "journal": 15, "canary": 90}  # the canary's is a limit, rarely reached
 CANARY_SAYS = "the canary was found"
 
 
@@ -31,9 +31,9 @@ def fuzz(program, corpus, seconds, found, artifacts):
     return done
 
 
-def run_image(program, corpus, found):
-    artifacts = Path(os.environ.get("UEXT4_BUILD_ROOT", ".")).resolve() / "fuzz-image-"
-    done = fuzz(program, corpus, SECONDS["image"], found, artifacts)
+def run_clean(kind, program, corpus, found):
+    artifacts = Path(os.environ.get("UEXT4_BUILD_ROOT", ".")).resolve() / f"fuzz-{kind}-"
+    done = fuzz(program, corpus, SECONDS[kind], found, artifacts)
     if done.returncode != 0:
         print(f"a finding: run {program} on the input named above to repeat it")
         return 1
@@ -57,9 +57,10 @@ def run_canary(program, corpus, found):
 
 def main():
     kind, program, corpus = sys.argv[1:]
-    run = {"image": run_image, "canary": run_canary}[kind]
     with tempfile.TemporaryDirectory() as found:
-        return run(program, corpus, found)
+        if kind == "canary":
+            return run_canary(program, corpus, found)
+        return run_clean(kind, program, corpus, found)
 
 
 if __name__ == "__main__":
