@@ -224,7 +224,10 @@ int ext4_recover(struct uext4_bdev *dev, struct uext4_bdev *journal_dev,
         if (ret < 0)
                 return ret;
         if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER)) {
-                ret = ext4_journal_open(fs, journal_dev, &journal);
+                if (ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL))
+                        ret = ext4_journal_open(fs, journal_dev, &journal);
+                else
+                        ret = refuse(fs, -EUCLEAN, "recovery is asked for, and there is none");
                 if (ret == 0) {
                         ret = recover_from(fs, &journal, &stats);
                         jbd2_close(&journal);
