@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "buf/buf.h"
 
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "util/alloc.h"
@@ -107,6 +110,11 @@ int buf_cache_new(struct uext4_bdev *dev, uint32_t block_size, uint64_t max_byte
         return 0;
 }
 
+uint32_t buf_cache_block_size(const struct buf_cache *cache)
+{
+        return cache->block_size;
+}
+
 static void entry_free(struct entry *e)
 {
         mtx_done(&e->load);
@@ -168,6 +176,7 @@ static struct entry *entry_new(struct shard *s, uint64_t blk)
                 mem_free(e);
                 return NULL;
         }
+        memset(buf_bytes(&e->buf), 0, cache->block_size);
         e->buf.blk = blk;
         e->shard = s;
         e->refs = 1;
@@ -224,6 +233,30 @@ static struct entry *entry_get(struct buf_cache *cache, uint64_t blk)
         return e;
 }
 
+bool buf_find(struct buf_cache *cache, uint64_t blk, struct buf **ret_buf)
+{
+        struct shard *s = shard_of(cache, blk);
+        struct entry *e;
+
+        mtx_lock(&s->lock);
+        e = find_locked(s, blk);
+        if (e)
+                ref_locked(e);
+        mtx_unlock(&s->lock);
+        if (e)
+                *ret_buf = &e->buf;
+        return e != NULL;
+}
+
+void buf_get(struct buf *buf)
+{
+        struct entry *e = container_of(buf, struct entry, buf);
+
+        mtx_lock(&e->shard->lock);
+        ref_locked(e);
+        mtx_unlock(&e->shard->lock);
+}
+
 void buf_put(struct buf *buf)
 {
         struct entry *e;
@@ -235,6 +268,8 @@ void buf_put(struct buf *buf)
         s = e->shard;
         mtx_lock(&s->lock);
         assert(e->refs > 0);
+        /* Its journal keeps a reference as long as it is not on the device (I4). */
+        assert(e->refs > 1 || atomic_load(&e->buf.state) == BUF_CLEAN);
         if (--e->refs == 0) {
                 TAILQ_INSERT_TAIL(&s->unused, e, unused);
                 if (s->nr > s->cache->max_per_shard)
@@ -313,6 +348,79 @@ int buf_read(struct buf_cache *cache, uint64_t blk, const struct buf_check *chec
         }
         *ret_buf = &e->buf;
         return 0;
+}
+
+static void set_contents(struct entry *e, bool known)
+{
+        mtx_lock(&e->load);
+        e->loaded = known;
+        memset(e->verdicts, 0, sizeof(e->verdicts));
+        mtx_unlock(&e->load);
+}
+
+int buf_new(struct buf_cache *cache, uint64_t blk, struct buf **ret_buf)
+{
+        struct entry *e = entry_get(cache, blk);
+
+        if (!e)
+                return -ENOMEM;
+        set_contents(e, true);
+        *ret_buf = &e->buf;
+        return 0;
+}
+
+void buf_forget(struct buf *buf)
+{
+        set_contents(container_of(buf, struct entry, buf), false);
+}
+
+/* ---- going home ---- */
+
+static int compare_homes(const void *a, const void *b)
+{
+        uint64_t x = ((const struct buf_home *)a)->buf->blk;
+        uint64_t y = ((const struct buf_home *)b)->buf->blk;
+
+        return x < y ? -1 : x > y;
+}
+
+#define MAX_RUN 64 /* blocks in one request */
+
+/* How many blocks from homes[0] on lie one behind the other on the device. */
+static int run_length(const struct buf_home *homes, size_t nr)
+{
+        int n = 1;
+
+        while ((size_t)n < nr && n < MAX_RUN && homes[n].buf->blk == homes[0].buf->blk + n)
+                n++;
+        return n;
+}
+
+static int write_run(struct buf_cache *cache, const struct buf_home *homes, int nr)
+{
+        struct iovec iov[MAX_RUN];
+
+        for (int i = 0; i < nr; i++)
+                iov[i] = (struct iovec){(void *)(uintptr_t)homes[i].data, cache->block_size};
+        return uext4_bdev_writev(cache->dev, iov, nr, homes[0].buf->blk * cache->block_size, 0);
+}
+
+int buf_write_home(struct buf_cache *cache, struct buf_home *homes, size_t nr)
+{
+        int ret = 0;
+
+        for (size_t i = 0; i < nr; i++) {
+                if (atomic_load(&homes[i].buf->state) != BUF_DIRTY)
+                        return -EBUSY;
+        }
+        qsort(homes, nr, sizeof(*homes), compare_homes);
+        for (size_t i = 0; i < nr && ret == 0;) {
+                int n = run_length(homes + i, nr - i);
+
+                ret = write_run(cache, homes + i, n);
+                i += n;
+        }
+        return ret;
 }
 
 void buf_cache_stats(struct buf_cache *cache, struct buf_stats *ret_stats)

@@ -81,16 +81,39 @@ bool jbd2_commit_csum_ok(const struct jbd2_journal *j, const void *block)
                torn_commit_csum_ok(j, cb);
 }
 
+void jbd2_tail_seal(const struct jbd2_journal *j, void *block)
+{
+        const size_t at = j->place.block_size - sizeof(struct jbd2_block_tail);
+        struct jbd2_block_tail *tail = (void *)((char *)block + at);
+
+        if (j->has_csum)
+                tail->t_checksum = be32_make(csum_around(j, block, j->place.block_size, at));
+}
+
+void jbd2_commit_seal(const struct jbd2_journal *j, void *block)
+{
+        const size_t at = offsetof(struct jbd2_commit_block, h_chksum);
+        struct jbd2_commit_block *cb = block;
+
+        if (j->has_csum)
+                cb->h_chksum[0] = be32_make(csum_around(j, block, j->place.block_size, at));
+}
+
+uint32_t jbd2_data_csum(const struct jbd2_journal *j, const void *block, uint32_t tid)
+{
+        const be32 seq = be32_make(tid);
+
+        return crc32c(crc32c(j->csum_seed, &seq, sizeof(seq)), block, j->place.block_size);
+}
+
 bool jbd2_data_csum_ok(const struct jbd2_journal *j, const void *block, uint32_t tid,
                        uint32_t stored)
 {
-        const be32 seq = be32_make(tid);
         uint32_t crc;
 
         if (!j->has_csum)
                 return true;
-        crc = crc32c(j->csum_seed, &seq, sizeof(seq));
-        crc = crc32c(crc, block, j->place.block_size);
+        crc = jbd2_data_csum(j, block, tid);
         return j->incompat & JBD2_INCOMPAT_CSUM_V3 ? crc == stored : (crc & 0xffff) == stored;
 }
 

@@ -3,9 +3,9 @@
 #define JBD2_JOURNAL_H
 
 /*
- * The journal on a range of a device, as far as it is read: its superblock, a walk over what
- * the log holds, and recovery.  It knows nothing of files; who opens it says where its blocks
- * are.
+ * The journal on a range of a device: its superblock, its format, a walk over what the log
+ * holds, and recovery.  It knows nothing of files; who opens it says where its blocks are.
+ * Writing to it is in jbd2.h.
  */
 
 #include "bdev/bdev.h"
@@ -60,11 +60,18 @@ static inline bool jbd2_tid_after(uint32_t a, uint32_t b)
         return (int32_t)(a - b) > 0;
 }
 
+/* Where block `blk` of the journal is, in bytes of its device, and how many follow in one
+ * piece. */
+uint64_t jbd2_position(const struct jbd2_journal *j, uint32_t blk, uint32_t *ret_nr);
+
 /* Read one block of the journal into `data` (block_size bytes, aligned for the device). */
 int jbd2_read_block(const struct jbd2_journal *j, uint32_t blk, void *data);
 
 /* What the scan found has been replayed: make the log empty, durably, and forget its error. */
 int jbd2_reset_log(struct jbd2_journal *j, uint32_t end_tid);
+
+/* Set what follows from the features: called by jbd2_open(), and when they have changed. */
+void jbd2_features_changed(struct jbd2_journal *j);
 
 /* Memory for a block, for jbd2_read_block. */
 void *jbd2_block_alloc(const struct jbd2_journal *j);
@@ -73,6 +80,11 @@ void *jbd2_block_alloc(const struct jbd2_journal *j);
 
 bool jbd2_super_csum_ok(const struct jbd2_journal *j);
 void jbd2_super_seal(struct jbd2_journal *j); /* set it (J11) */
+/* Set that of a descriptor or revoke block, of a commit block; nothing without the feature. */
+void jbd2_tail_seal(const struct jbd2_journal *j, void *block);
+void jbd2_commit_seal(const struct jbd2_journal *j, void *block);
+/* Of a data block, escaped, as a tag has it. */
+uint32_t jbd2_data_csum(const struct jbd2_journal *j, const void *block, uint32_t tid);
 /* Of a descriptor or revoke block; true without the feature. */
 bool jbd2_tail_csum_ok(const struct jbd2_journal *j, const void *block);
 bool jbd2_commit_csum_ok(const struct jbd2_journal *j, const void *block);
@@ -185,5 +197,17 @@ void jbd2_revoke_table_free(struct jbd2_revoke_table *t); /* NULL is fine */
 /* Remember that the copies of fs_blk up to `tid` are void; the latest tid counts (J28). */
 int jbd2_revoke_add(struct jbd2_revoke_table *t, uint64_t fs_blk, uint32_t tid);
 bool jbd2_is_revoked(const struct jbd2_revoke_table *t, uint64_t fs_blk, uint32_t tid);
+
+/* Make sure that `nr` more records can be added without memory. */
+int jbd2_revoke_reserve(struct jbd2_revoke_table *t, size_t nr);
+
+/* As if fs_blk had never been added; false when it was not. */
+bool jbd2_revoke_cancel(struct jbd2_revoke_table *t, uint64_t fs_blk);
+
+/* The records in no order; *pos is 0 to begin with.  False at the end. */
+bool jbd2_revoke_each(const struct jbd2_revoke_table *t, size_t *pos, uint64_t *ret_fs_blk);
+
+/* How many there are at most. */
+size_t jbd2_revoke_count(const struct jbd2_revoke_table *t);
 
 #endif

@@ -31,12 +31,20 @@ static const struct jbd2_run *find_run(const struct jbd2_place *place, uint32_t 
         return &place->runs[lo];
 }
 
-static uint64_t position_of(const struct jbd2_journal *j, uint32_t blk)
+uint64_t jbd2_position(const struct jbd2_journal *j, uint32_t blk, uint32_t *ret_nr)
 {
         const struct jbd2_run *run = find_run(&j->place, blk);
 
         assert(blk >= run->first && blk - run->first < run->len);
+        *ret_nr = run->len - (blk - run->first);
         return (run->pblk + (blk - run->first)) * j->place.block_size;
+}
+
+static uint64_t position_of(const struct jbd2_journal *j, uint32_t blk)
+{
+        uint32_t nr;
+
+        return jbd2_position(j, blk, &nr);
 }
 
 int jbd2_read_block(const struct jbd2_journal *j, uint32_t blk, void *data)
@@ -66,6 +74,17 @@ static int read_super(struct jbd2_journal *j)
         return ret;
 }
 
+void jbd2_features_changed(struct jbd2_journal *j)
+{
+        j->has_csum = j->incompat & (JBD2_INCOMPAT_CSUM_V2 | JBD2_INCOMPAT_CSUM_V3);
+        j->csum_seed = crc32c(~0u, j->sb.s_uuid, sizeof(j->sb.s_uuid));
+        if (j->incompat & JBD2_INCOMPAT_CSUM_V3)
+                j->tag_size = sizeof(struct jbd2_tag3);
+        else
+                j->tag_size = 8 + (j->incompat & JBD2_INCOMPAT_CSUM_V2 ? 2 : 0) +
+                              (j->incompat & JBD2_INCOMPAT_64BIT ? 4 : 0);
+}
+
 static int check_features(struct jbd2_journal *j)
 {
         const uint32_t v2v3 = JBD2_INCOMPAT_CSUM_V2 | JBD2_INCOMPAT_CSUM_V3;
@@ -88,15 +107,9 @@ static int check_features(struct jbd2_journal *j)
                 return refuse(j, -EUCLEAN, "checksums v2 and v3 at once");
         if ((j->incompat & v2v3) && (j->compat & JBD2_COMPAT_CHECKSUM))
                 return refuse(j, -EUCLEAN, "checksums of two generations at once");
-        j->has_csum = j->incompat & v2v3;
-        if (j->has_csum && j->sb.s_checksum_type != JBD2_CHECKSUM_CRC32C)
+        if ((j->incompat & v2v3) && j->sb.s_checksum_type != JBD2_CHECKSUM_CRC32C)
                 return refuse(j, -EOPNOTSUPP, "unknown checksum type");
-        j->csum_seed = crc32c(~0u, j->sb.s_uuid, sizeof(j->sb.s_uuid));
-        if (j->incompat & JBD2_INCOMPAT_CSUM_V3)
-                j->tag_size = sizeof(struct jbd2_tag3);
-        else
-                j->tag_size = 8 + (j->incompat & JBD2_INCOMPAT_CSUM_V2 ? 2 : 0) +
-                              (j->incompat & JBD2_INCOMPAT_64BIT ? 4 : 0);
+        jbd2_features_changed(j);
         return 0;
 }
 

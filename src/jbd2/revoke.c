@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What recovery knows of revoked blocks: block -> the latest tid that revoked it.  An
- * open-addressed table that doubles, so that millions of records cost no more than one each
- * (J34).
+ * Revoked blocks: block -> the latest tid that revoked it, as recovery collects them or as a
+ * transaction will write them.  An open-addressed table that doubles, so that millions of
+ * records cost no more than one each (J34).
  */
 
 #include "jbd2/journal.h"
@@ -15,12 +15,13 @@ struct record {
         uint64_t fs_blk;
         uint32_t tid;
         bool used;
+        bool cancelled;
 };
 
 struct jbd2_revoke_table {
         struct record *slots;
         size_t mask; /* size - 1 */
-        size_t nr;
+        size_t nr;   /* used, cancelled ones included */
 };
 
 int jbd2_revoke_table_new(struct jbd2_revoke_table **ret_table)
@@ -80,8 +81,9 @@ int jbd2_revoke_add(struct jbd2_revoke_table *t, uint64_t fs_blk, uint32_t tid)
         struct record *r = find(t, fs_blk);
 
         if (r->used) {
-                if (jbd2_tid_after(tid, r->tid))
+                if (r->cancelled || jbd2_tid_after(tid, r->tid))
                         r->tid = tid;
+                r->cancelled = false;
                 return 0;
         }
         if (t->nr * 2 > t->mask) {
@@ -91,14 +93,52 @@ int jbd2_revoke_add(struct jbd2_revoke_table *t, uint64_t fs_blk, uint32_t tid)
                         return ret;
                 r = find(t, fs_blk);
         }
-        *r = (struct record){fs_blk, tid, true};
+        *r = (struct record){.fs_blk = fs_blk, .tid = tid, .used = true};
         t->nr++;
         return 0;
+}
+
+int jbd2_revoke_reserve(struct jbd2_revoke_table *t, size_t nr)
+{
+        int ret = 0;
+
+        while (ret == 0 && (t->nr + nr) * 2 > t->mask)
+                ret = grow(t);
+        return ret;
+}
+
+bool jbd2_revoke_cancel(struct jbd2_revoke_table *t, uint64_t fs_blk)
+{
+        struct record *r = find(t, fs_blk);
+
+        if (!r->used || r->cancelled)
+                return false;
+        r->cancelled = true;
+        return true;
+}
+
+bool jbd2_revoke_each(const struct jbd2_revoke_table *t, size_t *pos, uint64_t *ret_fs_blk)
+{
+        for (; *pos <= t->mask; (*pos)++) {
+                const struct record *r = &t->slots[*pos];
+
+                if (r->used && !r->cancelled) {
+                        (*pos)++;
+                        *ret_fs_blk = r->fs_blk;
+                        return true;
+                }
+        }
+        return false;
+}
+
+size_t jbd2_revoke_count(const struct jbd2_revoke_table *t)
+{
+        return t->nr;
 }
 
 bool jbd2_is_revoked(const struct jbd2_revoke_table *t, uint64_t fs_blk, uint32_t tid)
 {
         const struct record *r = find(t, fs_blk);
 
-        return r->used && !jbd2_tid_after(tid, r->tid);
+        return r->used && !r->cancelled && !jbd2_tid_after(tid, r->tid);
 }

@@ -28,15 +28,19 @@ enum lock_rank {
         RANK_MAP = 60,       /* the map lock: block map of one inode */
         RANK_MAP_CACHE = 61, /* its extent status cache */
         RANK_GROUP = 70,
-        RANK_INODE_LOAD = 74,  /* an inode being read from disk */
-        RANK_INODE_TABLE = 76, /* hash table of the inodes in memory */
-        RANK_BUF_LOAD = 80,    /* one buffer's bytes being read or verified */
-        RANK_BUF_SHARD = 81,   /* hash table of the buffer cache */
-        RANK_QUEUE_LIST = 85,  /* the queues of a mount */
-        RANK_BDEV_DRIVE = 90,  /* baton of a device queue */
-        RANK_BDEV_QUEUE = 91,  /* backend's submission side */
-        RANK_DRAIN = 95,       /* who waits for requests to end */
-        RANK_LEAF = 99,        /* takes nothing else */
+        RANK_ORPHAN = 71,        /* ext4: the orphans of a mount */
+        RANK_SUPER = 72,         /* ext4: the superblock's bytes */
+        RANK_INODE_LOAD = 74,    /* an inode being read from disk */
+        RANK_INODE_TABLE = 76,   /* hash table of the inodes in memory */
+        RANK_JOURNAL_SUPER = 77, /* writing the superblock of a journal */
+        RANK_JOURNAL = 78,       /* transactions, and what they know of buffers */
+        RANK_BUF_LOAD = 80,      /* one buffer's bytes being read or verified */
+        RANK_BUF_SHARD = 81,     /* hash table of the buffer cache */
+        RANK_QUEUE_LIST = 85,    /* the queues of a mount */
+        RANK_BDEV_DRIVE = 90,    /* baton of a device queue */
+        RANK_BDEV_QUEUE = 91,    /* backend's submission side */
+        RANK_DRAIN = 95,         /* who waits for requests to end */
+        RANK_LEAF = 99,          /* takes nothing else */
 };
 
 /* ---- mutex and condition ---- */
