@@ -205,6 +205,15 @@ static bool oldest_home(struct jbd2 *j, uint32_t *ret_blocker, bool *ret_blocked
         return wrote;
 }
 
+/* A flush and a superblock for every few blocks would be a waste. */
+static bool frees_enough(struct jbd2 *j)
+{
+        uint32_t tail, tid;
+
+        jbd2_tail_candidate(j, &tail, &tid);
+        return jbd2_tail_frees_much(j, tail);
+}
+
 void jbd2_make_room(struct jbd2 *j)
 {
         uint32_t blocker = 0;
@@ -215,11 +224,10 @@ void jbd2_make_room(struct jbd2 *j)
                 return;
         }
         claim(j);
-        helped = advance_tail(j);
-        if (!helped)
-                helped = oldest_home(j, &blocker, &blocked) && (advance_tail(j), true);
-        else
-                blocked = false;
+        helped = oldest_home(j, &blocker, &blocked);
+        while (!blocked && !frees_enough(j) && oldest_home(j, &blocker, &blocked))
+                ;
+        helped |= advance_tail(j);
         unclaim(j);
         if (helped || jbd2_is_aborted(j))
                 return;
@@ -249,14 +257,17 @@ void jbd2_checkpoint_some(struct jbd2 *j, uint32_t want_free)
 
 /* ---- everything ---- */
 
-/* The lock is held. */
+/* All that is durable now; what comes later may follow.  The lock is held. */
 static void all_home(struct jbd2 *j)
 {
+        const uint32_t last = j->next_tid - 1;
+        const struct jbd2_transaction *t;
         uint32_t blocker;
         bool blocked;
 
         claim(j);
-        while (reap(j), !TAILQ_EMPTY(&j->checkpoints) && !jbd2_is_aborted(j)) {
+        while (reap(j), (t = TAILQ_FIRST(&j->checkpoints)) && !jbd2_is_aborted(j) &&
+                                !jbd2_tid_after(t->tid, last)) {
                 oldest_home(j, &blocker, &blocked);
                 if (blocked)
                         jbd2_commit_locked(j, blocker);

@@ -32,8 +32,8 @@ static uint32_t div_up(uint32_t n, uint32_t by)
 
 uint32_t jbd2_cost(const struct jbd2 *j, uint32_t blocks, uint32_t revokes)
 {
-        /* Blocks, their descriptors, revoke blocks, the commit block.  One descriptor more,
-         * because the log may wrap, and one because memory may be short (log_write.c). */
+        /* Blocks, their descriptors, revoke blocks, the commit block.  Two descriptors more,
+         * for when memory is short (log_write.c). */
         return blocks + div_up(blocks, j->tags_per_block) + 2 +
                div_up(revokes, j->revokes_per_block) + 1;
 }

@@ -165,6 +165,7 @@ static void journal_free(struct jbd2 *j)
         mem_free(j->spare[0]);
         mem_free(j->spare[1]);
         mem_free(j->super_block);
+        mem_free(j->log_out);
         mtx_done(&j->super_lock);
         mtx_done(&j->lock);
         cond_done(&j->changed);
@@ -196,7 +197,8 @@ static struct jbd2 *journal_new(struct jbd2_journal *log, const struct jbd2_opti
         j->spare[0] = jbd2_block_new(j);
         j->spare[1] = jbd2_block_new(j);
         j->super_block = jbd2_block_new(j);
-        if (!j->spare[0] || !j->spare[1] || !j->super_block) {
+        j->log_out = jbd2_log_out_new();
+        if (!j->spare[0] || !j->spare[1] || !j->super_block || !j->log_out) {
                 journal_free(j);
                 return NULL;
         }

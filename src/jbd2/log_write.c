@@ -73,16 +73,17 @@ static void checksum_v1(struct out *o)
         }
 }
 
-/* Neighbours in the log need not be neighbours on the device. */
+/* Neighbours in the log need not be neighbours on the device, and the log has an end. */
 static int write_runs(struct out *o)
 {
-        struct jbd2_journal *log = &o->j->log;
+        const struct jbd2_journal *log = &o->j->log;
         int ret = 0;
 
         for (int done = 0; done < o->nr && ret == 0;) {
-                uint32_t nr;
-                uint64_t pos = jbd2_position(log, o->first + done, &nr);
-                int n = min_t(int, nr > INT32_MAX ? INT32_MAX : (int)nr, o->nr - done);
+                uint32_t blk = jbd2_log_after(log, o->first, (uint32_t)done), nr;
+                uint64_t pos = jbd2_position(log, blk, &nr);
+                int n = (int)min_t(uint32_t, min_t(uint32_t, nr, log->last - blk),
+                                   (uint32_t)(o->nr - done));
 
                 ret = uext4_bdev_writev(log->place.dev, o->iov + done, n, pos, 0);
                 done += n;
@@ -136,14 +137,10 @@ static void add(struct out *o, void *data, struct jbd2_buf *writing, void *owned
                 o->err = first_error(o->err, -ENOSPC);
 }
 
-/* Can n more blocks be gathered behind the others? */
-static bool fits(const struct out *o, int n)
+/* Can n more blocks be gathered? */
+static bool fits(const struct out *o, uint32_t n)
 {
-        uint32_t to_end = o->j->log.last - o->j->head;
-
-        if (o->nr + n > MAX_GATHER)
-                return false;
-        return o->nr == 0 || (o->j->head == o->first + o->nr && to_end >= (uint32_t)n);
+        return (uint32_t)o->nr + n <= MAX_GATHER;
 }
 
 static void *control_block(struct out *o, uint32_t type, void **ret_owned)
@@ -281,7 +278,7 @@ static void make_room(struct out *o)
         if (o->desc &&
             (o->pos + o->j->log.tag_size + UUID_SIZE > end_of_block(o->j) || !fits(o, 1)))
                 close_descriptor(o);
-        if (!o->desc && !fits(o, (int)o->j->tags_per_block + 1))
+        if (!o->desc && !fits(o, o->j->tags_per_block + 1))
                 emit(o);
 }
 
@@ -372,17 +369,17 @@ static void write_block(struct out *o, struct jbd2_buf *jb)
         o->nr_blocks++;
 }
 
+void *jbd2_log_out_new(void)
+{
+        return mem_zalloc(sizeof(struct out));
+}
+
 int jbd2_log_write(struct jbd2_transaction *t, uint32_t *ret_v1_crc)
 {
-        struct out *o = mem_zalloc(sizeof(*o));
+        struct out *o = t->j->log_out;
         struct jbd2_buf *jb;
-        int ret;
 
-        if (!o)
-                return -ENOMEM;
-        o->t = t;
-        o->j = t->j;
-        o->v1_crc = ~0u;
+        *o = (struct out){.t = t, .j = t->j, .v1_crc = ~0u};
         write_revokes(o);
         TAILQ_FOREACH (jb, &t->bufs, link) {
                 if (jb->dirty)
@@ -393,10 +390,8 @@ int jbd2_log_write(struct jbd2_transaction *t, uint32_t *ret_v1_crc)
         t->j->stats.nr_logged += o->nr_blocks;
         t->j->stats.nr_revokes += o->nr_revokes;
         mtx_unlock(&t->j->lock);
-        ret = o->err;
         *ret_v1_crc = o->v1_crc;
-        mem_free(o);
-        return ret;
+        return o->err;
 }
 
 /* ---- the commit block ---- */

@@ -125,6 +125,7 @@ struct jbd2 {
         struct jbd2_stats stats;
 
         void *spare[2]; /* blocks for a commit that finds no memory */
+        void *log_out;  /* what log_write.c works with [the committing thread] */
 
         struct cond timer_wake;
         pthread_t timer;
@@ -177,6 +178,9 @@ void jbd2_txn_free(struct jbd2_transaction *t);
 void jbd2_commit_locked(struct jbd2 *j, uint32_t tid);
 
 /* ---- log_write.c ---- */
+
+/* Memory for the next two, once for all commits. */
+void *jbd2_log_out_new(void);
 
 /* Write the revoke records, then the blocks of the transaction.  0 or -errno. */
 int jbd2_log_write(struct jbd2_transaction *t, uint32_t *ret_v1_crc);
