@@ -9,7 +9,8 @@
  *   4 revoke records, descriptors and blocks are written to the log
  *   5 wait for ordered data
  *   6 note where the log would begin now (J25)
- *   7 flush the file system's device, if it is another one and that matters
+ *   7 flush the file system's device, if it is another one: for the data that completed before,
+ *     of which the journal knows nothing, and for step 6
  *   8 flush the log's device; the commit block, FUA
  *   9 callbacks; only then it counts as durable
  *  10 the log begins where step 6 said, if that frees much
@@ -69,7 +70,7 @@ static int to_log(struct jbd2_transaction *t)
 {
         struct jbd2 *j = t->j;
         uint32_t v1_crc, tail, tail_tid;
-        bool need_flush, worth;
+        bool worth;
         int ret = open_log(t);
 
         if (ret == 0)
@@ -80,12 +81,11 @@ static int to_log(struct jbd2_transaction *t)
 
         mtx_lock(&j->lock);
         jbd2_tail_candidate(j, &tail, &tail_tid); /* order: before the flush (J25) */
-        need_flush = t->need_flush || !TAILQ_EMPTY(&t->ordered);
         worth = jbd2_tail_frees_much(j, tail);
         t->state = TXN_COMMIT;
         mtx_unlock(&j->lock);
 
-        if (!j->same_device && (need_flush || worth))
+        if (!j->same_device)
                 ret = jbd2_flush_fs(j); /* order: data and checkpointed blocks */
         if (ret == 0)
                 ret = jbd2_flush_log(j); /* order: the log before its commit block */
@@ -339,8 +339,6 @@ bool jbd2_will_flush(struct jbd2 *j, uint32_t tid)
         else if (j->committing && j->committing->tid == tid &&
                  j->committing->state < TXN_COMMIT)
                 t = j->committing;
-        if (t)
-                t->need_flush = true;
         mtx_unlock(&j->lock);
         return t && !j->opts.no_barrier;
 }

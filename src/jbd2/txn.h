@@ -65,7 +65,6 @@ struct jbd2_transaction {
         uint32_t credits;        /* of open handles, unused */
         uint32_t revoke_credits; /* the same */
         uint32_t cost_left;      /* when committing: log blocks still to be written, at most */
-        bool need_flush;         /* somebody counts on a flush of the file system's device */
         struct jbd2_buf_list bufs;
         struct jbd2_revoke_table *revokes;
         struct jbd2_ordered_list ordered;

@@ -439,6 +439,132 @@ static void threads_ask_about_a_bad_block_once(void **state)
         bench_done(&b);
 }
 
+/* ---- changing blocks ---- */
+
+static void new_block_is_zeros_and_not_read(void **state)
+{
+        struct buf_stats stats;
+        struct bench b;
+        struct buf *buf;
+
+        bench_init(&b, 1024, NR_BLKS, 1u << 20);
+        assert_int_equal(buf_new(b.cache, 7, &buf), 0);
+        for (unsigned i = 0; i < b.block_size; i++)
+                assert_int_equal(((const char *)buf->data)[i], 0);
+        buf_cache_stats(b.cache, &stats);
+        assert_int_equal(stats.reads, 0);
+        buf_put(buf);
+        bench_done(&b);
+}
+
+static void new_block_is_checked_again(void **state)
+{
+        struct bench b;
+        struct buf *buf;
+        uint64_t number = 7;
+
+        bench_init(&b, 1024, NR_BLKS, 1u << 20);
+        assert_int_equal(get_as(&b, 7, 1, 0, &buf), 0);
+        buf_put(buf);
+        assert_int_equal(atomic_load(&b.nr_checks), 1);
+        assert_int_equal(buf_new(b.cache, 7, &buf), 0);
+        memcpy(buf_bytes(buf), &number, sizeof(number));
+        buf_put(buf);
+        assert_int_equal(get_as(&b, 7, 1, 0, &buf), 0);
+        assert_int_equal(atomic_load(&b.nr_checks), 2);
+        buf_put(buf);
+        bench_done(&b);
+}
+
+static void forgotten_block_is_read_again(void **state)
+{
+        struct buf_stats stats;
+        struct bench b;
+        struct buf *buf, *found;
+
+        bench_init(&b, 1024, NR_BLKS, 1u << 20);
+        assert_false(buf_find(b.cache, 9, &found));
+        assert_int_equal(get_as(&b, 9, 1, 0, &buf), 0);
+        assert_true(buf_find(b.cache, 9, &found));
+        assert_ptr_equal(found, buf);
+        buf_put(found);
+        buf_forget(buf);
+        buf_put(buf);
+        assert_int_equal(get_as(&b, 9, 1, 0, &buf), 0);
+        buf_cache_stats(b.cache, &stats);
+        assert_int_equal(stats.reads, 2);
+        buf_put(buf);
+        bench_done(&b);
+}
+
+static int first_number(struct bench *b, uint64_t blk, uint64_t *ret_number)
+{
+        return uext4_bdev_read_bytes(b->fault, ret_number, sizeof(*ret_number),
+                                     blk * b->block_size);
+}
+
+/* J21: nothing of an open transaction goes home, not even the others in the same call. */
+static void only_dirty_blocks_go_home(void **state)
+{
+        struct buf_home homes[2];
+        uint64_t number;
+        struct bench b;
+        struct buf *bufs[2];
+
+        bench_init(&b, 1024, NR_BLKS, 1u << 20);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(buf_new(b.cache, 20 + i, &bufs[i]), 0);
+                memset(buf_bytes(bufs[i]), 0xee, b.block_size);
+                homes[1 - i] = (struct buf_home){bufs[i], bufs[i]->data};
+        }
+        atomic_store(&bufs[0]->state, BUF_DIRTY);
+        atomic_store(&bufs[1]->state, BUF_OPEN);
+        assert_int_equal(buf_write_home(b.cache, homes, 2), -EBUSY);
+        assert_int_equal(first_number(&b, 20, &number), 0);
+        assert_int_equal(number, 20);
+
+        atomic_store(&bufs[1]->state, BUF_DIRTY);
+        assert_int_equal(buf_write_home(b.cache, homes, 2), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(first_number(&b, 20 + i, &number), 0);
+                assert_true(number == 0xeeeeeeeeeeeeeeeeu);
+                atomic_store(&bufs[i]->state, BUF_CLEAN);
+                buf_put(bufs[i]);
+        }
+        bench_done(&b);
+}
+
+static void neighbours_go_home_in_one_request(void **state)
+{
+        struct uext4_bdev_counts counts;
+        struct uext4_bdev *mem, *trace;
+        struct buf_home homes[100];
+        struct buf_cache *cache;
+
+        assert_int_equal(uext4_bdev_open_mem(1u << 20, &mem), 0);
+        assert_int_equal(uext4_bdev_open_trace(mem, 0, &trace), 0);
+        assert_int_equal(buf_cache_new(trace, 1024, 1u << 20, &cache), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                /* Two runs, one of them longer than a request takes, in a wild order. */
+                uint64_t blk = i < 80 ? 10 + i * 37 % 80 : 200 + i * 7 % 20;
+                struct buf *buf;
+
+                assert_int_equal(buf_new(cache, blk, &buf), 0);
+                atomic_store(&buf->state, BUF_DIRTY);
+                homes[i] = (struct buf_home){buf, buf->data};
+        }
+        assert_int_equal(buf_write_home(cache, homes, 100), 0);
+        uext4_bdev_trace_counts(trace, &counts);
+        assert_int_equal(counts.requests[UEXT4_BDEV_WRITE], 3);
+        assert_int_equal(counts.bytes[UEXT4_BDEV_WRITE], 100 * 1024);
+        for (unsigned i = 0; i < 100; i++) {
+                atomic_store(&homes[i].buf->state, BUF_CLEAN);
+                buf_put(homes[i].buf);
+        }
+        buf_cache_free(cache);
+        uext4_bdev_close(trace);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -457,6 +583,11 @@ int main(void)
                 cmocka_unit_test(what_was_used_last_stays_longest),
                 cmocka_unit_test(failed_allocations_leave_nothing_behind),
                 cmocka_unit_test(cache_that_cannot_be_made_leaves_nothing),
+                cmocka_unit_test(new_block_is_zeros_and_not_read),
+                cmocka_unit_test(new_block_is_checked_again),
+                cmocka_unit_test(forgotten_block_is_read_again),
+                cmocka_unit_test(only_dirty_blocks_go_home),
+                cmocka_unit_test(neighbours_go_home_in_one_request),
                 cmocka_unit_test(threads_read_and_check_each_block_once),
                 cmocka_unit_test(threads_that_evict_each_other_see_whole_blocks),
                 cmocka_unit_test(threads_ask_about_a_bad_block_once),
