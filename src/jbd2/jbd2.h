@@ -201,7 +201,8 @@ void jbd2_unorder(struct jbd2 *j, struct jbd2_ordered *o);
 
 /*
  * Called once, when the handle's transaction is durable (err 0) or never will be (J22).  By the
- * committing thread, without locks; it must not start a handle or wait for a commit.
+ * committing thread, without locks; it must not start a handle or wait for a commit, and takes
+ * no lock that others hold around jbd2_get_undo() or jbd2_order().
  */
 struct jbd2_callback {
         TAILQ_ENTRY(jbd2_callback) link;

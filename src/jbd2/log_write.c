@@ -215,16 +215,22 @@ static void write_revokes(struct out *o)
 
 /* ---- descriptors and blocks ---- */
 
+/* Tags may lie at any address. */
 static void set_last(const struct jbd2 *j, char *tag)
 {
         if (j->log.incompat & JBD2_INCOMPAT_CSUM_V3) {
-                struct jbd2_tag3 *t = (void *)tag;
+                struct jbd2_tag3 t;
 
-                t->t_flags = be32_make(be32_get(t->t_flags) | JBD2_TAG_LAST);
+                memcpy(&t, tag, sizeof(t));
+                t.t_flags = be32_make(be32_get(t.t_flags) | JBD2_TAG_LAST);
+                memcpy(tag, &t, sizeof(t));
         } else {
-                struct jbd2_tag *t = (void *)tag;
+                struct jbd2_tag t = {};
+                const size_t size = min_t(size_t, j->log.tag_size, sizeof(t));
 
-                t->t_flags = be16_make(be16_get(t->t_flags) | JBD2_TAG_LAST);
+                memcpy(&t, tag, size);
+                t.t_flags = be16_make(be16_get(t.t_flags) | JBD2_TAG_LAST);
+                memcpy(tag, &t, size);
         }
 }
 
