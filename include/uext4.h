@@ -47,19 +47,36 @@ UEXT4_API const char *uext4_version(void);
  * Mount options are a comma-separated list in the spelling of ext4(5) and
  * mount(8), NULL for none.  An unknown option is -EINVAL, said to the log.
  *
- *   ro                 never write to the device
+ *   ro                 never write to the device; this is the default
+ *   rw                 write; the last one of ro and rw counts
  *   noload, norecovery do not replay the journal: read the image as it is
- *                      (needs ro)
+ *                      (not with rw)
  *   sb=N               the superblock is in block N, counted in units of 1 KiB
+ *                      (a backup is for reading only)
  *   offset=BYTES       the file system starts there on the device (mount(8)); K, M, G, T
  *   nocsum             check structures, not checksums: a rescue from a damaged
- *                      image (needs ro)
+ *                      image (not with rw)
  *   journal_path=URI   the external journal of this file system
  *   meta_cache=BYTES   bound of the metadata cache's memory (default 8M); K, M, G
  *
- * This version does not write: a mount without `ro` becomes a read-only one, and the
- * log says so.  A journal that must be replayed is replayed in memory, into a private
- * overlay; uext4_recover() does it in the image.
+ * and with rw, where the superblock has the defaults of all but the first:
+ *
+ *   commit=SECONDS     a transaction becomes durable at this age (default 5)
+ *   barrier[=0|1], nobarrier
+ *                      flush the device's cache where order matters; without that only
+ *                      a device that loses nothing is safe
+ *   discard, nodiscard tell the device which blocks have become free
+ *   errors=continue | remount-ro | panic
+ *                      when damage is found: note it in the superblock and go on, or
+ *                      stop writing, or end this process by abort(3)
+ *   data=ordered | writeback | journal
+ *                      needs a journal
+ *   resuid=N, resgid=N who may use the reserved blocks, beside root
+ *
+ * A read-only mount replays a journal that is not empty in memory, into a private overlay; a
+ * mount for writing does it in the image, as uext4_recover() does.  What must not be written
+ * (features that uext4 does not write, such as quota and mmp; a device that is read-only) is
+ * mounted read-only with rw, too: the log and uext4_info.readonly_reason say why.
  */
 struct uext4_mount_params {
         const char *options;
@@ -86,7 +103,8 @@ UEXT4_API int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_
 
 /*
  * Unmount and free.  -EBUSY, and nothing is changed, while an inode, file or
- * queue of this mount has not been given back.
+ * queue of this mount has not been given back.  Another error: it is unmounted, but what
+ * it has written last is not all in place; the next mount recovers what was durable.
  */
 UEXT4_API int uext4_unmount(struct uext4_fs *fs);
 
@@ -135,7 +153,22 @@ struct uext4_stats {
         uint64_t fallback_inline; /* direct requests served buffered (B26), by reason */
         uint64_t fallback_data_journal;
         uint64_t fallback_verity;
-        uint64_t nowait_again; /* NOWAIT requests that would have slept */
+        uint64_t nowait_again;  /* NOWAIT requests that would have slept */
+        uint64_t direct_writes; /* requests */
+        uint64_t direct_write_bytes;
+        uint64_t device_writes;   /* device requests that they became */
+        uint64_t fua_writes;      /* of these, written through */
+        uint64_t buffered_writes; /* files opened without O_DIRECT, and fallbacks */
+        uint64_t overwrites;      /* direct writes that changed nothing but bytes */
+        uint64_t extends;         /* direct writes that moved the size */
+        uint64_t allocations;     /* mappings that writes have allocated */
+        uint64_t conversions;     /* requests whose blocks became written at their end */
+        uint64_t fallback_hole;   /* holes of files without extents, written buffered */
+        uint64_t lock_restarts;   /* writes that began anew with the exclusive lock */
+        uint64_t finish_batches;  /* lists of requests that were finished together */
+        uint64_t syncs;           /* fsync, fdatasync, and ends of O_DSYNC writes */
+        uint64_t flushes;         /* of the device, beside those of commits */
+        uint64_t commits;         /* of the journal */
         uint64_t extent_cache_hits;
         uint64_t extent_cache_misses;
         uint64_t meta_reads;        /* metadata blocks read from the device */
@@ -155,7 +188,10 @@ UEXT4_API void uext4_get_stats(struct uext4_fs *fs, struct uext4_stats *ret_stat
 UEXT4_API int uext4_inode_get(struct uext4_fs *fs, uint64_t ino, uint32_t generation,
                               struct uext4_inode **ret_inode);
 
-/* Give a reference back.  NULL is fine.  Does not block. */
+/*
+ * Give a reference back.  NULL is fine.  Does not block, but for the last one to an inode that
+ * has no name any more: it frees that inode.
+ */
 UEXT4_API void uext4_inode_put(struct uext4_inode *inode);
 
 /* Look up one name of `len` bytes in a directory.  -ENOENT, -ENOTDIR, -ENAMETOOLONG;
@@ -235,10 +271,12 @@ UEXT4_API int uext4_readdir(struct uext4_inode *dir, uint64_t *cookie,
 /* ---- files ----------------------------------------------------------- */
 
 /*
- * Open a regular file.  `flags`: O_RDONLY, with O_DIRECT for direct I/O; O_CLOEXEC,
- * O_NOATIME, O_LARGEFILE, O_NONBLOCK are accepted.  -EROFS for a write access mode, -EISDIR,
- * -EINVAL for other file types, -ENOKEY for an encrypted file.  The file
- * holds its own reference to the inode.
+ * Open a regular file.  `flags`: O_RDONLY, O_WRONLY or O_RDWR, with O_DIRECT for direct I/O;
+ * O_APPEND, O_DSYNC and O_SYNC for every write; O_CLOEXEC, O_NOATIME, O_LARGEFILE, O_NONBLOCK
+ * are accepted.  -EISDIR, -EINVAL for other file
+ * types and flags, -ENOKEY for an encrypted file.  To write: -EROFS when the mount does not
+ * (uext4_info says why), -EPERM for an immutable file, one with verity, and the file
+ * system's own.  The file holds its own reference to the inode.
  */
 UEXT4_API int uext4_open(struct uext4_inode *inode, int flags, struct uext4_file **ret_file);
 UEXT4_API int uext4_open_path(struct uext4_fs *fs, const char *path, int flags,
@@ -264,6 +302,36 @@ UEXT4_API ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov
                                 uint64_t pos, int flags);
 UEXT4_API ssize_t uext4_pread(struct uext4_file *file, void *buf, size_t len, uint64_t pos);
 
+/*
+ * As pwritev2(2) at a position, to a file that is open for writing (-EBADF).  `flags`:
+ * RWF_DSYNC, RWF_SYNC, RWF_APPEND (as the O_ flags of open), RWF_HIPRI (a hint), RWF_NOWAIT:
+ * -EAGAIN before anything was done, unless the range is one mapping inside the size.  Others,
+ * RWF_ATOMIC among them, are -EOPNOTSUPP.
+ *
+ * With O_DIRECT, alignment is as for reads, else -EINVAL.  Files that uext4_stat gives an
+ * alignment of 0 are written buffered; so are holes of files without extents (ext2, ext3).
+ * Without O_DIRECT any position and memory will do; RWF_NOWAIT is -EOPNOTSUPP then.
+ *
+ * Returns the bytes written; fewer than asked for when space ran out, or an error came,
+ * behind them.  They can be read from now on, and are on the device; they are durable after
+ * uext4_fdatasync(), or with O_DSYNC, also of the request.  -ENOSPC, -EFBIG; -EPERM, -EROFS.
+ */
+UEXT4_API ssize_t uext4_pwritev2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
+                                 uint64_t pos, int flags);
+UEXT4_API ssize_t uext4_pwrite(struct uext4_file *file, const void *buf, size_t len,
+                               uint64_t pos);
+
+/*
+ * Make durable what was written, with what it takes to find it (fdatasync), and the times
+ * (fsync).  The file may be open read-only.  On a mount that does not write it does nothing.
+ * -EROFS when an error has ended writing.
+ */
+UEXT4_API int uext4_fsync(struct uext4_file *file);
+UEXT4_API int uext4_fdatasync(struct uext4_file *file);
+
+/* fsync of what cannot be opened: a directory. */
+UEXT4_API int uext4_fsync_inode(struct uext4_inode *inode);
+
 /* lseek(2) with SEEK_DATA or SEEK_HOLE: the new position, or -ENXIO at or past the end. */
 UEXT4_API int64_t uext4_seek(struct uext4_file *file, uint64_t pos, int whence);
 
@@ -275,15 +343,80 @@ UEXT4_API int64_t uext4_seek(struct uext4_file *file, uint64_t pos, int whence);
 UEXT4_API int uext4_fiemap(struct uext4_file *file, uint64_t pos, uint64_t len,
                            struct fiemap_extent *extents, unsigned max);
 
+/* ---- changes --------------------------------------------------------- */
+
+/*
+ * All of these may block, on the device and for a commit of the journal; they take the inode
+ * lock, exclusive, and wait for requests of the file that are under way (C11).  Each is a
+ * transaction, or more where it says so: after a power cut a transaction is there wholly or not
+ * at all, in their order.  It is there for certain when uext4_syncfs() or uext4_unmount() has
+ * returned after it.
+ *
+ * -EROFS when the mount does not write, or an error has ended its writing; -EUCLEAN, -EBADMSG,
+ * -EIO when what is on disk is damaged, or the device fails.  Permissions are not looked at;
+ * what the inode's flags forbid is -EPERM.
+ */
+
+/*
+ * Set the size, in bytes, of a file that is open for writing (-EBADF).  What is cut off is
+ * freed; bytes that are added read as zeros (C23).  -EFBIG beyond what the file can have,
+ * -EINVAL beyond INT64_MAX, -EPERM for an append-only file.
+ *
+ * The new size is one transaction.  The space behind it is freed in that and further ones: a
+ * power cut between them is made good at the next mount (J48).  A size that cuts
+ * through a block with data in it waits until it is durable.
+ */
+UEXT4_API int uext4_truncate(struct uext4_file *file, uint64_t size);
+
+/*
+ * As fallocate(2), on a file that is open for writing (-EBADF): `mode` is one of the
+ * FALLOC_FL_* of linux/falloc.h or 0, pos and len are bytes, len > 0 (-EINVAL).
+ *
+ *   0                           allocate what is not; the size grows to pos + len
+ *   FALLOC_FL_ZERO_RANGE        the range becomes zeros that need no room on the device
+ *   FALLOC_FL_KEEP_SIZE         with either of these: the size stays, space behind it too
+ *   FALLOC_FL_PUNCH_HOLE        with KEEP_SIZE: free what is whole blocks, zero the rest;
+ * nothing is done behind the end of the file FALLOC_FL_WRITE_ZEROES      allocate, and write
+ * zeros to the device FALLOC_FL_COLLAPSE_RANGE    take the range out, what is behind it moves
+ * down FALLOC_FL_INSERT_RANGE      insert a hole, what is behind pos moves up
+ *
+ * Collapse and insert need whole clusters and a range, or pos, before the end of the file:
+ * -EINVAL.  Other modes, FALLOC_FL_UNSHARE_RANGE among them, and all but punching for
+ * a file with an indirect map (ext2, ext3), are -EOPNOTSUPP.  -EFBIG; -EPERM for an append-only
+ * file, but for allocating; -ENOSPC, after waiting for space that the journal gives back (B16):
+ * what was allocated stays, and the size covers it.
+ *
+ * New space is unwritten: whatever was on the device there is never seen.  A large range takes
+ * more than one transaction; a power cut leaves the first part done (of collapse and insert in
+ * a file of very many extents, a part moved).  Zeros that replace bytes within blocks go to the
+ * device at once, as data do.
+ */
+UEXT4_API int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, uint64_t len);
+
+/*
+ * Remove the name of `len` bytes, of anything but a directory, from a directory.  -ENOENT,
+ * -ENOTDIR, -EISDIR, -ENAMETOOLONG, -ENOKEY (encrypted); -EPERM when the directory or what the
+ * name leads to is immutable or append-only.  One transaction.
+ *
+ * What has no name any more lives until the last reference to it is given back, in this
+ * process: that frees its space, in transactions of its own, and may block.  A power cut before
+ * leaves that to the next mount (J45).
+ */
+UEXT4_API int uext4_unlink(struct uext4_inode *dir, const char *name, size_t len);
+
+/* Make everything durable that was changed before this call, as syncfs(2). */
+UEXT4_API int uext4_syncfs(struct uext4_fs *fs);
+
 /* ---- queues ---------------------------------------------------------- */
 
 enum uext4_req_op {
         UEXT4_READ,
+        UEXT4_WRITE,
 };
 
 struct uext4_request {
         enum uext4_req_op op;
-        int flags; /* RWF_*, as for uext4_preadv2 */
+        int flags; /* RWF_*, as for uext4_preadv2 and uext4_pwritev2 */
         struct uext4_file *file;
         const struct iovec *iov; /* vector and buffers stay until the completion is fetched */
         int nr_iov;

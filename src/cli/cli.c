@@ -100,7 +100,7 @@ static _Noreturn void out_of_memory(void)
 static const char common_usage[] =
         "\n"
         "  -o, --options LIST     mount options as in ext4(5), for example noload, sb=N,\n"
-        "                         offset=BYTES; every mount is `ro`\n"
+        "                         offset=BYTES; what only reads mounts `ro`\n"
         "  -v, --verbose          say more\n"
         "      --help             print this help\n"
         "\n"
@@ -193,7 +193,7 @@ static char *take_offset(struct cli *cli, uint64_t *ret_offset)
 {
         static const char key[] = "offset=";
         char *copy = cli_strdup(cli->mount_options ? cli->mount_options : ""), *rest = copy;
-        char *options = cli_strdup("ro"), *option;
+        char *options = cli_strdup(cli->command->writes ? "rw" : "ro"), *option;
 
         *ret_offset = 0;
         while ((option = strsep(&rest, ","))) {
@@ -215,7 +215,8 @@ static char *take_offset(struct cli *cli, uint64_t *ret_offset)
 static int image_open_device(struct cli *cli, struct cli_image *image, uint64_t offset)
 {
         struct uext4_bdev *dev;
-        int ret = uext4_bdev_open(image->uri, UEXT4_BDEV_OPEN_READONLY, log_line, cli, &dev);
+        uint32_t flags = cli->command->writes ? 0 : UEXT4_BDEV_OPEN_READONLY;
+        int ret = uext4_bdev_open(image->uri, flags, log_line, cli, &dev);
 
         if (ret == 0 && offset > 0) {
                 ret = uext4_bdev_open_slice(dev, offset, 0, &image->dev);
@@ -287,7 +288,7 @@ static void images_close(struct cli *cli)
 
                 if (ret < 0)
                         cli_fail(cli, image->uri, "cannot unmount: %s", cli_strerror(ret));
-                else
+                if (ret != -EBUSY)
                         uext4_bdev_close(image->dev);
                 cli->images = image->next;
                 free(image->uri);
@@ -380,6 +381,22 @@ bool cli_operand_open(struct cli *cli, const char *arg, enum cli_follow follow,
         }
         *ret_op = op;
         return true;
+}
+
+bool cli_operand_exists(struct cli *cli, const char *arg)
+{
+        size_t split = cli_operand_split(arg);
+        char *uri = cli_printf("%.*s", (int)split, arg);
+        struct cli_image *image = cli_image_get(cli, uri);
+        struct uext4_inode *inode;
+        int ret = -ENOENT;
+
+        free(uri);
+        if (image)
+                ret = uext4_resolve(image->fs, arg[split] ? arg + split + 1 : "/", 0, &inode);
+        if (ret == 0)
+                uext4_inode_put(inode);
+        return ret != -ENOENT;
 }
 
 void cli_operand_close(struct cli_operand *op)

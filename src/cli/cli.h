@@ -32,17 +32,21 @@ struct cli_command {
         const char *summary; /* one line for `uext4 --help` */
         const char *usage;   /* what `uext4 NAME --help` prints, without the common options */
         void (*run)(struct cli *cli, int argc, char **argv);
+        bool writes; /* it changes images: they are mounted for that, others `ro` */
 };
 
 extern const struct cli_command cli_bench;
 extern const struct cli_command cli_cat;
+extern const struct cli_command cli_fallocate;
 extern const struct cli_command cli_get;
 extern const struct cli_command cli_info;
 extern const struct cli_command cli_journal;
 extern const struct cli_command cli_ls;
 extern const struct cli_command cli_map;
 extern const struct cli_command cli_recover;
+extern const struct cli_command cli_rm;
 extern const struct cli_command cli_stat;
+extern const struct cli_command cli_truncate;
 extern const struct cli_command cli_verify;
 
 /* A mounted image, kept until the command ends. */
@@ -139,6 +143,9 @@ struct cli_operand {
 bool cli_operand_open(struct cli *cli, const char *arg, enum cli_follow follow,
                       struct cli_operand *ret_op);
 void cli_operand_close(struct cli_operand *op);
+
+/* False when there is no such file; an image that cannot be mounted is said. */
+bool cli_operand_exists(struct cli *cli, const char *arg);
 
 /* The name of what lies at `path` below the operand, for messages; to be freed. */
 char *cli_operand_name(const struct cli_operand *op, const char *path);

@@ -14,8 +14,9 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info, &cli_ls,    &cli_stat,   &cli_cat,     &cli_get,
-        &cli_map,  &cli_bench, &cli_verify, &cli_journal, &cli_recover,
+        &cli_info,      &cli_ls,    &cli_stat,    &cli_cat,     &cli_get,
+        &cli_map,       &cli_bench, &cli_verify,  &cli_journal, &cli_truncate,
+        &cli_fallocate, &cli_rm,    &cli_recover,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -23,18 +24,18 @@ static const struct cli_command *const commands[] = {
 static void print_help(void)
 {
         fputs("Usage: uext4 COMMAND [OPTION]... IMAGE[:/PATH]...\n"
-              "Read ext4, ext3 and ext2 images and devices without mounting them.\n"
+              "Read and change ext4, ext3 and ext2 images and devices without mounting them.\n"
               "\n"
               "Commands:\n",
               stdout);
         for (size_t i = 0; i < NR_COMMANDS; i++)
-                printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+                printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
         fputs("\n"
               "      --help     print this help; `uext4 COMMAND --help` tells more\n"
               "      --version  print the version\n"
               "\n"
               "IMAGE is a file or block device, or a URI: file:PATH or mmap:PATH.\n"
-              "Nothing but `recover` ever writes to it.\n",
+              "Nothing but `truncate`, `fallocate`, `rm` and `recover` ever writes to it.\n",
               stdout);
 }
 

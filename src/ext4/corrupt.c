@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "ext4/ext4.h"
+#include "ext4/super_write.h"
 
 /*
  * Whether the same was said before.  Damage is met again and again by whoever walks over it;
@@ -21,39 +21,50 @@ static bool said_before(const struct ext4_where *at, const char *what)
         return atomic_exchange_explicit(slot, hash, memory_order_relaxed) == hash;
 }
 
-static void say(const struct ext4_where *at, const char *what)
+/* Where in the program it was found, for the superblock's memory of errors. */
+struct finder {
+        int err;
+        const char *func;
+        uint32_t line;
+};
+
+static int say(const struct ext4_where *at, const struct finder *by, const char *what)
 {
+        const struct ext4_error error = {by->err, at->ino, at->blk, by->func, by->line};
         char place[64] = "";
         int n = 0;
 
         if (said_before(at, what))
-                return;
-
+                return by->err;
         if (at->ino)
                 n = snprintf(place, sizeof(place), "inode %llu: ", (unsigned long long)at->ino);
         if (at->blk)
                 snprintf(place + n, sizeof(place) - (size_t)n,
                          "block %llu: ", (unsigned long long)at->blk);
         log_say(&at->fs->vfs.log, LOG_ERR, "%s%s", place, what);
+        ext4_note_error(at->fs, &error);
+        return by->err;
 }
 
-int ext4_corrupt(const struct ext4_where *at, const char *fmt, ...)
+int ext4_corrupt_in(const struct ext4_where *at, const char *func, uint32_t line,
+                    const char *fmt, ...)
 {
+        const struct finder by = {-EUCLEAN, func, line};
         char what[256];
         va_list ap;
 
         va_start(ap, fmt);
         vsnprintf(what, sizeof(what), fmt, ap);
         va_end(ap);
-        say(at, what);
-        return -EUCLEAN;
+        return say(at, &by, what);
 }
 
-int ext4_bad_csum(const struct ext4_where *at, const char *what)
+int ext4_bad_csum_in(const struct ext4_where *at, const char *func, uint32_t line,
+                     const char *what)
 {
+        const struct finder by = {-EBADMSG, func, line};
         char text[256];
 
         snprintf(text, sizeof(text), "%s: the checksum does not match", what);
-        say(at, text);
-        return -EBADMSG;
+        return say(at, &by, text);
 }

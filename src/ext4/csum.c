@@ -69,6 +69,16 @@ uint32_t ext4_inode_csum_seed(const struct ext4_fs *fs, uint32_t ino, le32 gener
         return crc32c(crc, &generation, sizeof(generation));
 }
 
+void ext4_desc_seal(const struct ext4_fs *fs, ext4_group_t group, void *desc)
+{
+        struct ext4_group_desc *gd = desc;
+
+        if (fs->has_metadata_csum)
+                gd->bg_checksum = le16_make(desc_crc32c(fs, group, desc));
+        else if (fs->has_gdt_csum)
+                gd->bg_checksum = le16_make(desc_crc16(fs, group, desc));
+}
+
 /* Whether the inode is large enough to hold the upper half of its checksum. */
 static bool has_csum_hi(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
 {
@@ -78,28 +88,46 @@ static bool has_csum_hi(const struct ext4_fs *fs, const struct ext4_inode_disk *
                (size_t)EXT4_GOOD_OLD_INODE_SIZE + le16_get(di->i_extra_isize) >= end;
 }
 
-bool ext4_inode_csum_ok(const struct ext4_fs *fs, uint32_t ino, const void *raw)
+static uint32_t inode_csum(const struct ext4_fs *fs, uint32_t ino,
+                           const struct ext4_inode_disk *di)
 {
         const size_t lo = offsetof(struct ext4_inode_disk, i_checksum_lo);
         const size_t hi = offsetof(struct ext4_inode_disk, i_checksum_hi);
-        const struct ext4_inode_disk *di = raw;
-        const uint8_t *bytes = raw;
+        const uint8_t *bytes = (const void *)di;
         const le16 zero = le16_make(0);
         uint32_t crc = ext4_inode_csum_seed(fs, ino, di->i_generation);
-        uint32_t stored = le16_get(di->i_checksum_lo);
 
         crc = crc32c(crc, bytes, lo);
         crc = crc32c(crc, &zero, sizeof(zero));
         crc = crc32c(crc, bytes + lo + 2, EXT4_GOOD_OLD_INODE_SIZE - lo - 2);
         if (fs->inode_size == EXT4_GOOD_OLD_INODE_SIZE)
-                return (crc & 0xffff) == stored;
+                return crc;
         crc = crc32c(crc, bytes + EXT4_GOOD_OLD_INODE_SIZE, hi - EXT4_GOOD_OLD_INODE_SIZE);
-        if (!has_csum_hi(fs, di)) {
-                crc = crc32c(crc, bytes + hi, fs->inode_size - hi);
-                return (crc & 0xffff) == stored;
-        }
-        stored |= (uint32_t)le16_get(di->i_checksum_hi) << 16;
+        if (!has_csum_hi(fs, di))
+                return crc32c(crc, bytes + hi, fs->inode_size - hi);
         crc = crc32c(crc, &zero, sizeof(zero));
-        crc = crc32c(crc, bytes + hi + 2, fs->inode_size - hi - 2);
-        return crc == stored;
+        return crc32c(crc, bytes + hi + 2, fs->inode_size - hi - 2);
+}
+
+bool ext4_inode_csum_ok(const struct ext4_fs *fs, uint32_t ino, const void *raw)
+{
+        const struct ext4_inode_disk *di = raw;
+        uint32_t crc = inode_csum(fs, ino, di);
+
+        if (!has_csum_hi(fs, di))
+                return (crc & 0xffff) == le16_get(di->i_checksum_lo);
+        return crc == le32_join(di->i_checksum_lo, di->i_checksum_hi);
+}
+
+void ext4_inode_seal(const struct ext4_fs *fs, uint32_t ino, void *raw)
+{
+        struct ext4_inode_disk *di = raw;
+        uint32_t crc;
+
+        if (!fs->has_metadata_csum)
+                return;
+        crc = inode_csum(fs, ino, di);
+        di->i_checksum_lo = le16_make((uint16_t)crc);
+        if (has_csum_hi(fs, di))
+                di->i_checksum_hi = le16_make((uint16_t)(crc >> 16));
 }

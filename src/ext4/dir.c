@@ -291,7 +291,7 @@ static bool is_damage(int err)
 
 /* Every block in turn. */
 static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
-                         ext4_lblk_t nr_blocks, uint32_t *ret_ino)
+                         ext4_lblk_t nr_blocks, struct ext4_dir_hit *ret_hit)
 {
         int not_found = -ENOENT;
         uint64_t lblk = 0;
@@ -310,8 +310,10 @@ static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
                 if (ret < 0)
                         return ret;
                 walk = ext4_dir_walk(dir, buf->data, dir->fs->block_size);
-                if (ext4_dir_search(&walk, name, ret_ino) == 0)
+                if (ext4_dir_search(&walk, name, &ret_hit->ino) == 0) {
+                        ret_hit->lblk = (ext4_lblk_t)lblk;
                         return 0;
+                }
                 lblk++;
         }
 }
@@ -326,7 +328,7 @@ static bool is_indexed(const struct ext4_inode *dir, const struct ext4_name *nam
 }
 
 static int lookup_blocks(struct ext4_inode *dir, const struct ext4_name *name,
-                         uint32_t *ret_ino)
+                         struct ext4_dir_hit *ret_hit)
 {
         ext4_lblk_t nr_blocks;
         int ret = ext4_dir_nr_blocks(dir, &nr_blocks);
@@ -334,11 +336,11 @@ static int lookup_blocks(struct ext4_inode *dir, const struct ext4_name *name,
         if (ret < 0)
                 return ret;
         if (is_indexed(dir, name)) {
-                ret = ext4_htree_lookup_locked(dir, name, ret_ino);
+                ret = ext4_htree_lookup_locked(dir, name, ret_hit);
                 if (!is_damage(ret))
                         return ret;
         }
-        return lookup_linear(dir, name, nr_blocks, ret_ino);
+        return lookup_linear(dir, name, nr_blocks, ret_hit);
 }
 
 static int lookup_inline(struct ext4_inode *dir, const struct ext4_name *name,
@@ -365,9 +367,19 @@ static int lookup_inline(struct ext4_inode *dir, const struct ext4_name *name,
         return -ENOENT;
 }
 
+int ext4_dir_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
+                           struct ext4_dir_hit *ret_hit)
+{
+        if (!(dir->flags & EXT4_FL_INLINE_DATA))
+                return lookup_blocks(dir, name, ret_hit);
+        ret_hit->lblk = 0;
+        return lookup_inline(dir, name, &ret_hit->ino);
+}
+
 int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32_t *ret_ino)
 {
         const struct ext4_name want = {name, len};
+        struct ext4_dir_hit hit;
         int ret = check_dir(dir);
 
         if (ret < 0)
@@ -377,11 +389,10 @@ int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32
         if (len == 0)
                 return -ENOENT;
         rwsem_read_lock(&dir->vfs.lock);
-        if (dir->flags & EXT4_FL_INLINE_DATA)
-                ret = lookup_inline(dir, &want, ret_ino);
-        else
-                ret = lookup_blocks(dir, &want, ret_ino);
+        ret = ext4_dir_lookup_locked(dir, &want, &hit);
         rwsem_read_unlock(&dir->vfs.lock);
+        if (ret == 0)
+                *ret_ino = hit.ino;
         return ret;
 }
 

@@ -83,6 +83,16 @@ enum ext4_dir_form ext4_dir_form(const void *data, uint32_t size);
 int ext4_dx_check_tail(const struct ext4_where *at, uint32_t csum_seed, const void *data,
                        uint32_t size, uint32_t offset);
 
+/* Where a name was found. */
+struct ext4_dir_hit {
+        uint32_t ino;
+        ext4_lblk_t lblk; /* the block that has the entry, unless inline */
+};
+
+/* ext4_dir_lookup(), the lock being held and the name's length possible. */
+int ext4_dir_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
+                           struct ext4_dir_hit *ret_hit);
+
 /* Blocks of a directory that is not inline, or -EUCLEAN. */
 int ext4_dir_nr_blocks(struct ext4_inode *dir, ext4_lblk_t *ret_nr);
 
@@ -91,7 +101,7 @@ int ext4_dir_nr_blocks(struct ext4_inode *dir, ext4_lblk_t *ret_nr);
  * is damaged: the name may still be there.  Caller holds the inode lock, shared at least.
  */
 int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
-                             uint32_t *ret_ino);
+                             struct ext4_dir_hit *ret_hit);
 
 /*
  * An inline directory has no blocks: two runs of entries that do not continue each other,

@@ -5,8 +5,10 @@
 /*
  * The in-memory objects of ext4 and the calls between its files.
  *
- *   super.c  features.c  group.c  csum.c      the file system as a whole
+ *   super.c  statfs.c features.c group.c csum.c   the file system as a whole
+ *   super_write.c writing.c abort.c (super_write.h)  writing it: mount, unmount, errors
  *   journal.c fast_commit.c (journal.h)       its journal and recovery
+ *   balloc.c ... (balloc.h)                   blocks, given out and taken back
  *   inode.c  inode_table.c                    inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
@@ -26,8 +28,31 @@
 
 struct ext4_inode;
 struct ext4_inode_table;
+struct ext4_balloc;
+struct ext4_errors;
+struct ext4_ialloc;
+struct ext4_orphan;
+struct ext4_orphans;
+struct jbd2;
 
 /* ---- the file system ---- */
+
+/* How what is written to files is ordered with the metadata that finds it. */
+enum ext4_data_mode {
+        EXT4_DATA_ORDERED,
+        EXT4_DATA_WRITEBACK,
+        EXT4_DATA_JOURNAL,
+};
+
+/* Options that the caller has given: for the others the superblock has defaults. */
+enum ext4_given {
+        EXT4_GIVEN_BARRIER = 1u << 0,
+        EXT4_GIVEN_DISCARD = 1u << 1,
+        EXT4_GIVEN_ERRORS = 1u << 2,
+        EXT4_GIVEN_DATA = 1u << 3,
+        EXT4_GIVEN_RESUID = 1u << 4,
+        EXT4_GIVEN_RESGID = 1u << 5,
+};
 
 struct ext4_mount_options {
         bool read_only;
@@ -35,6 +60,16 @@ struct ext4_mount_options {
         bool nocsum;       /* do not verify checksums */
         uint64_t sb_block; /* of the superblock, in units of 1 KiB; 1 is the primary */
         uint64_t meta_cache_bytes;
+
+        /* For writing. */
+        struct uext4_bdev *journal_dev; /* an external journal; NULL: none was given */
+        uint32_t commit_ms; /* age at which a transaction is committed; 0: default */
+        unsigned given;     /* EXT4_GIVEN_*: which of the following */
+        bool nobarrier;     /* the device loses nothing: no flushes */
+        bool discard;       /* tell the device what has been freed */
+        uint16_t errors;    /* EXT4_ERRORS_* */
+        enum ext4_data_mode data;
+        uint32_t resuid, resgid; /* who may use the reserved blocks, beside root */
 };
 
 #define EXT4_DEFAULT_META_CACHE (8u << 20)
@@ -44,6 +79,13 @@ struct ext4_fs {
         struct vfs_super vfs;
         struct buf_cache *bufs;
         struct ext4_inode_table *inodes;
+        struct jbd2 *journal;           /* [const] NULL: this mount does not write */
+        struct ext4_balloc *balloc;     /* NULL likewise */
+        struct ext4_ialloc *ialloc;     /* NULL likewise */
+        struct ext4_orphans *orphans;   /* NULL likewise */
+        struct ext4_errors *errors;     /* what to tell the superblock (abort.c) */
+        struct mtx super_lock;          /* RANK_SUPER: the superblock's bytes */
+        uint16_t mount_state;           /* [const] s_state before the mount */
         struct ext4_mount_options opts; /* [const] */
 
         /* The rest is what the superblock says, checked: all [const] in a read-only mount. */
@@ -89,8 +131,12 @@ static inline bool ext4_has_ro_compat(const struct ext4_fs *fs, uint32_t bits)
         return le32_get(fs->sb.s_feature_ro_compat) & bits;
 }
 
-/* Mount the device: read and check the superblock, pass the feature gate.  Errors are said to
- * the log.  The device stays the caller's. */
+/*
+ * Mount the device: read and check the superblock, pass the feature gate; for writing, recover,
+ * load the journal and help the orphans.  Errors are said to the log.  What must not be
+ * written is mounted read-only all the same, and fs->readonly_reason says why.  The device
+ * stays the caller's.
+ */
 int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
                const struct log_sink *log, struct ext4_fs **ret_fs);
 
@@ -101,8 +147,18 @@ int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
 int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
                             const struct log_sink *log, struct ext4_fs **ret_fs);
 
-/* True when inodes are still referenced: then nothing happened. */
-bool ext4_unmount(struct ext4_fs *fs);
+/*
+ * Whether a mount with these options would write; else why not, or an empty text when it would
+ * fail.  Nothing is said to a log.
+ */
+bool ext4_mount_would_write(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+                            char *ret_reason, size_t size);
+
+/*
+ * -EBUSY when inodes are still referenced: then nothing happened.  Otherwise the file system is
+ * gone, and an error is what went wrong in bringing it in order on the device.
+ */
+int ext4_unmount(struct ext4_fs *fs);
 
 struct ext4_free_counts {
         uint64_t blocks;
@@ -112,9 +168,12 @@ struct ext4_free_counts {
 /* The superblock's own numbers: right after a clean unmount. */
 struct ext4_free_counts ext4_super_free_counts(const struct ext4_fs *fs);
 
+/* Counted from the group descriptors: reads all of them. */
+int ext4_count_free(struct ext4_fs *fs, struct ext4_free_counts *ret_n);
+
 ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs);
 
-/* As statvfs(3), counted from the group descriptors: reads all of them. */
+/* As statvfs(3), with ext4_count_free(). */
 struct statvfs;
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st);
 
@@ -144,11 +203,15 @@ struct ext4_where {
         uint64_t blk; /* 0: none */
 };
 
-/* Say it, return -EUCLEAN. */
-int ext4_corrupt(const struct ext4_where *at, const char *fmt, ...) printf_like(2, 3);
+/* Say it, do what errors= asks for when this mount writes, return -EUCLEAN. */
+#define ext4_corrupt(at, ...) ext4_corrupt_in((at), __func__, __LINE__, __VA_ARGS__)
+int ext4_corrupt_in(const struct ext4_where *at, const char *func, uint32_t line,
+                    const char *fmt, ...) printf_like(4, 5);
 
-/* Say that the checksum of `what` does not match, return -EBADMSG. */
-int ext4_bad_csum(const struct ext4_where *at, const char *what);
+/* The same for the checksum of `what`, which does not match; return -EBADMSG. */
+#define ext4_bad_csum(at, what) ext4_bad_csum_in((at), __func__, __LINE__, (what))
+int ext4_bad_csum_in(const struct ext4_where *at, const char *func, uint32_t line,
+                     const char *what);
 
 /* ---- checksums (csum.c) ---- */
 
@@ -158,8 +221,10 @@ uint32_t ext4_inode_csum_seed(const struct ext4_fs *fs, uint32_t ino, le32 gener
 bool ext4_super_csum_ok(const struct ext4_super_block *sb);
 void ext4_super_seal(struct ext4_super_block *sb); /* set it */
 bool ext4_desc_csum_ok(const struct ext4_fs *fs, ext4_group_t group, const void *desc);
+void ext4_desc_seal(const struct ext4_fs *fs, ext4_group_t group, void *desc); /* set it */
 /* `raw` has fs->inode_size bytes. */
 bool ext4_inode_csum_ok(const struct ext4_fs *fs, uint32_t ino, const void *raw);
+void ext4_inode_seal(const struct ext4_fs *fs, uint32_t ino, void *raw); /* set it */
 
 /* Whether metadata checksums exist and are to be verified. */
 static inline bool ext4_verify_csums(const struct ext4_fs *fs)
@@ -177,8 +242,13 @@ struct ext4_group {
         uint32_t free_inodes;
         uint32_t used_dirs;
         uint32_t itable_unused;
+        uint32_t block_bitmap_csum; /* the low 16 bits with descriptors of 32 bytes */
+        uint32_t inode_bitmap_csum;
         uint16_t flags;
 };
+
+/* Whether a group holds a copy of the superblock (and of descriptors beside it). */
+bool ext4_group_has_super(const struct ext4_fs *fs, ext4_group_t group);
 
 /* Read and check one descriptor; group < nr_groups.  flags: BUF_*. */
 int ext4_group_get(struct ext4_fs *fs, ext4_group_t group, unsigned flags,
@@ -219,6 +289,7 @@ struct ext4_es {
         struct rwsem lock;        /* RANK_MAP_CACHE */
         struct ext4_es_tree tree; /* [lock] */
         uint32_t nr;              /* [lock] */
+        _Atomic uint64_t seq;     /* changes of the map; written under map lock and lock */
 };
 
 void ext4_es_init(struct ext4_es *es);
@@ -235,6 +306,22 @@ bool ext4_es_lookup(struct ext4_es *es, ext4_lblk_t lblk, struct ext4_map *ret_m
  */
 void ext4_es_insert(struct ext4_es *es, const struct ext4_map *map, _Atomic uint64_t *total);
 
+/*
+ * The map is being changed, by who holds the map lock exclusive: nothing is known of [from, to)
+ * any more; or it is `map` now.
+ */
+void ext4_es_forget(struct ext4_es *es, uint64_t from, uint64_t to, _Atomic uint64_t *total);
+void ext4_es_set(struct ext4_es *es, const struct ext4_map *map, _Atomic uint64_t *total);
+
+/*
+ * How often the map was changed (C38).  A mapping that was looked up after this was read is
+ * still right if it gives the same number again.
+ */
+static inline uint64_t ext4_es_seq(const struct ext4_es *es)
+{
+        return atomic_load_explicit(&es->seq, memory_order_acquire);
+}
+
 enum ext4_map_flags {
         EXT4_MAP_NOWAIT = 1u << 0, /* -EAGAIN rather than read metadata */
 };
@@ -247,6 +334,11 @@ enum ext4_map_flags {
 int ext4_map_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
                     struct ext4_map *ret_map);
 
+/* What the map itself says; the mapping covers lblk and may begin before it.  The caller holds
+ * the map lock. */
+int ext4_map_lookup_locked(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                           struct ext4_map *ret_map);
+
 /* What the two kinds of map answer; the mapping returned covers lblk and may begin before it.
  */
 int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
@@ -254,15 +346,52 @@ int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flag
 int ext4_indirect_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
                          struct ext4_map *ret_map);
 
+/* Where a logical block is in an indirect map. */
+struct ext4_indirect_path {
+        unsigned root;   /* slot of i_block */
+        unsigned levels; /* pointer blocks between it and the data: 0 .. 3 */
+        uint64_t first;  /* logical block at which the tree of this root begins */
+        uint64_t index;  /* of lblk inside that tree */
+};
+
+/* log2 of the pointers in a block. */
+static inline unsigned ext4_ptr_bits(const struct ext4_fs *fs)
+{
+        return fs->block_bits - 2;
+}
+
+/* False beyond what three levels can reach (B23: a hole, not an error). */
+bool ext4_indirect_path(const struct ext4_fs *fs, ext4_lblk_t lblk,
+                        struct ext4_indirect_path *ret_path);
+
+/* Read a block of pointers, checked.  flags: EXT4_MAP_*. */
+must_check int ext4_indirect_read(struct ext4_inode *inode, ext4_fsblk_t blk, unsigned flags,
+                                  struct buf **ret_buf);
+
 /* Check an extent node of `size` bytes: the root in an inode, or a block (with its checksum
  * tail, in verifying which `at->blk` != 0 matters).  0, -EUCLEAN, -EBADMSG. */
 int ext4_extent_node_check(const struct ext4_where *at, const void *node, size_t size,
                            int depth, uint32_t csum_seed);
 
+/* Read the node at blk, which is `depth` levels above its leaves, checked.  flags: EXT4_MAP_*.
+ */
+must_check int ext4_extent_read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth,
+                                     unsigned flags, struct buf **ret_buf);
+
 extern const struct iomap_ops ext4_read_ops;   /* for data */
 extern const struct iomap_ops ext4_report_ops; /* for seek and fiemap (B19) */
 
 /* ---- inodes ---- */
+
+/* Clusters kept for a file that grows, not allocated yet: its window (prealloc.c). */
+struct ext4_prealloc {
+        bool on;                        /* perhaps has one [inode.map_lock] */
+        ext4_group_t group;             /* while on [inode.map_lock] */
+        LIST_ENTRY(ext4_prealloc) link; /* of the group's, iff nr > 0 [group lock] */
+        ext4_lblk_t lblk;               /* of the first cluster [group lock] */
+        uint32_t start;                 /* first cluster, in its group [group lock] */
+        uint32_t nr;                    /* 0: it was taken away [group lock] */
+};
 
 struct ext4_inode {
         struct vfs_inode vfs;
@@ -272,11 +401,29 @@ struct ext4_inode {
         LIST_ENTRY(ext4_inode) hash; /* [table shard] */
         TAILQ_ENTRY(ext4_inode) lru; /* [table shard] on the list iff refs == 0 */
         uint32_t refs;               /* [table shard] */
+        bool hashed;                 /* to be found [table shard] */
+        bool dying; /* unlinked, being deleted: not to be had any more [table shard] */
 
         struct mtx load; /* RANK_INODE_LOAD: being read from disk */
         bool loaded;     /* [load] */
 
         uint64_t disk_pos; /* of the inode on the device, in bytes [const once loaded] */
+
+        /* The size that the journal may write: what is behind it may not be there yet, so that
+         * it is never above vfs.size (C20).  [vfs.lock, and map_lock for completions] */
+        uint64_t disk_size;
+
+        /* The last transaction that changed the inode; the last that changed what fdatasync
+         * waits for (B5, B6).  Written under a handle, read by who syncs. */
+        _Atomic uint32_t sync_tid, datasync_tid;
+
+        struct ext4_orphan *orphan; /* [fs.orphans lock] NULL: it is none */
+
+        /* When data was last written, in ns; 0: not since it was loaded.  A write changes
+         * nothing else under a shared lock: see ext4_mtime(). */
+        _Atomic int64_t written_at;
+        _Atomic bool times_due;      /* written_at is later than what a transaction has */
+        _Atomic uint32_t nr_writers; /* open files that may write */
 
         /* From disk.  [vfs.lock for changes] */
         uint32_t generation;
@@ -306,12 +453,34 @@ struct ext4_inode {
         int inline_err;
 
         struct rwsem map_lock; /* RANK_MAP */
+        struct ext4_prealloc prealloc;
         struct ext4_es es;
 };
 
 static inline struct ext4_inode *ext4_inode_of(struct vfs_inode *inode)
 {
         return container_of(inode, struct ext4_inode, vfs);
+}
+
+/* Times of the file: those in the struct, or that of the last write, whichever is later. */
+static inline struct timespec ext4_later_of(struct timespec t, int64_t ns)
+{
+        const struct timespec at = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+        bool later = at.tv_sec > t.tv_sec || (at.tv_sec == t.tv_sec && at.tv_nsec > t.tv_nsec);
+
+        return ns != 0 && later ? at : t;
+}
+
+static inline struct timespec ext4_mtime(const struct ext4_inode *inode)
+{
+        return ext4_later_of(inode->mtime,
+                             atomic_load_explicit(&inode->written_at, memory_order_relaxed));
+}
+
+static inline struct timespec ext4_ctime(const struct ext4_inode *inode)
+{
+        return ext4_later_of(inode->ctime,
+                             atomic_load_explicit(&inode->written_at, memory_order_relaxed));
 }
 
 static inline uint32_t ext4_ino(const struct ext4_inode *inode)
@@ -337,6 +506,9 @@ static inline uint64_t ext4_owner(const struct ext4_inode *inode)
  */
 int ext4_inode_load(struct ext4_inode *inode);
 
+/* The same for one that may have no links any more. */
+int ext4_inode_load_orphan(struct ext4_inode *inode);
+
 /* Free what load allocated. */
 void ext4_inode_unload(struct ext4_inode *inode);
 
@@ -352,11 +524,38 @@ bool ext4_inode_table_idle(struct ext4_inode_table *table);
 /* Get inode `ino` with a reference.  -ESTALE as above. */
 must_check int ext4_iget(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode);
 
+/* The same for the orphan pass: it may have no links. */
+must_check int ext4_iget_orphan(struct ext4_fs *fs, uint64_t ino,
+                                struct ext4_inode **ret_inode);
+
+/*
+ * The object for an inode that has just been allocated, with a reference and its load lock
+ * held, so that nobody sees it before its fields are there; ext4_iget_new_done() ends that.
+ * -EUCLEAN: it is in use in memory.
+ */
+must_check int ext4_iget_new(struct ext4_fs *fs, uint32_t ino, struct ext4_inode **ret_inode);
+void ext4_iget_new_done(struct ext4_inode *inode, bool loaded);
+
+/* The number is about to be free for another inode: nobody finds this object any more. */
+void ext4_inode_unhash(struct ext4_inode *inode);
+
+/* A transaction that is durable: what inodes that are read from disk need not wait for. */
+void ext4_inode_table_set_tid(struct ext4_inode_table *table, uint32_t tid);
+
+/* Held while the bytes of one raw inode and its checksum are changed (RANK_LEAF): orphans
+ * change their neighbours' on the list. */
+struct mtx *ext4_inode_raw_lock(struct ext4_inode_table *table, uint64_t ino);
+
 /* For `ino` found in directory `dir`: a free inode there is corruption. */
 must_check int ext4_iget_linked(struct ext4_inode *dir, uint64_t ino,
                                 struct ext4_inode **ret_inode);
 void ext4_iget_again(struct ext4_inode *inode); /* one more reference */
-void ext4_iput(struct ext4_inode *inode);       /* NULL is fine */
+
+/*
+ * NULL is fine.  The last reference to an inode without links deletes it: then no handle is
+ * open and no lock is held.
+ */
+void ext4_iput(struct ext4_inode *inode);
 
 /* Shrink the extent status caches of unused inodes when the mount holds too many entries. */
 void ext4_inode_table_trim(struct ext4_inode_table *table);
@@ -436,6 +635,9 @@ int ext4_xattr_ibody_check(const struct ext4_where *at, const void *ibody, size_
 int ext4_inline_load(struct ext4_inode *inode);
 
 /* ---- symlinks (symlink.c) ---- */
+
+/* The target of this symlink lies in i_block, where others have their map. */
+bool ext4_symlink_is_fast(const struct ext4_inode *inode);
 
 /* The target's length; at most `size` bytes are copied. */
 ssize_t ext4_readlink(struct ext4_inode *inode, char *buf, size_t size);

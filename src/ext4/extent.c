@@ -145,8 +145,8 @@ static int verify_node(const void *data, size_t size, uint64_t blk, const void *
         return ext4_extent_node_check(&at, data, size, na->depth, na->inode->csum_seed);
 }
 
-static int read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth, unsigned flags,
-                     struct buf **ret_buf)
+int ext4_extent_read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth, unsigned flags,
+                          struct buf **ret_buf)
 {
         const struct node_arg arg = {inode, depth};
         const struct buf_check check = {verify_node, &arg, ext4_owner(inode)};
@@ -263,7 +263,7 @@ int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flag
                 ret = step_down(&at, eh, lblk, &b, &at.blk);
                 if (ret <= 0)
                         break;
-                ret = read_node(inode, at.blk, depth - 1, flags, &buf);
+                ret = ext4_extent_read_node(inode, at.blk, depth - 1, flags, &buf);
                 if (ret < 0)
                         break;
                 buf_put(parent);

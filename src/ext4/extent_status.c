@@ -6,6 +6,8 @@
  *
  * A red-black tree of disjoint entries by logical block.  An entry is right as long as the map
  * is not changed; whoever changes the map changes the cache with it, under the map lock (C37).
+ * Each such change counts: who used a mapping without a lock can see that it may have
+ * become another one (C38).
  */
 
 #include "ext4/ext4.h"
@@ -24,6 +26,7 @@ void ext4_es_init(struct ext4_es *es)
         rwsem_init(&es->lock, RANK_MAP_CACHE);
         RB_INIT(&es->tree);
         es->nr = 0;
+        atomic_init(&es->seq, 0);
 }
 
 static void remove_locked(struct ext4_es *es, struct ext4_es_entry *e, _Atomic uint64_t *total)
@@ -149,5 +152,70 @@ void ext4_es_insert(struct ext4_es *es, const struct ext4_map *map, _Atomic uint
         rwsem_write_lock(&es->lock);
         if (make_room_locked(es, map, total))
                 add_locked(es, *map, total);
+        rwsem_write_unlock(&es->lock);
+}
+
+/* ---- changes of the map ---- */
+
+/* An entry for what is left of `map` from `lblk` on. */
+static void add_rest_locked(struct ext4_es *es, struct ext4_map map, uint64_t lblk,
+                            _Atomic uint64_t *total)
+{
+        uint64_t skip = lblk - map.lblk;
+
+        map.lblk = (ext4_lblk_t)lblk;
+        map.len -= skip;
+        if (map.type != EXT4_MAP_HOLE)
+                map.pblk += skip;
+        add_locked(es, map, total);
+}
+
+/* Nothing is known of [from, to) any more; of what is beside it, as much as before. */
+static void forget_locked(struct ext4_es *es, uint64_t from, uint64_t to,
+                          _Atomic uint64_t *total)
+{
+        struct ext4_es_entry *e =
+                from > EXT4_MAX_LBLK ? NULL : find_locked(es, (ext4_lblk_t)from);
+
+        if (!e)
+                e = RB_MIN(ext4_es_tree, &es->tree);
+        while (e && e->map.lblk < to) {
+                struct ext4_es_entry *next = RB_NEXT(ext4_es_tree, &es->tree, e);
+                const struct ext4_map old = e->map;
+
+                if (end_of(&old) > from) {
+                        if (old.lblk < from)
+                                e->map.len = from - old.lblk; /* keeps its place */
+                        else
+                                remove_locked(es, e, total);
+                        if (end_of(&old) > to) {
+                                add_rest_locked(es, old, to, total);
+                                return;
+                        }
+                }
+                e = next;
+        }
+}
+
+static void count_change(struct ext4_es *es)
+{
+        /* Pairs with ext4_es_seq(): who sees the new map sees that it is new. */
+        atomic_fetch_add_explicit(&es->seq, 1, memory_order_release);
+}
+
+void ext4_es_forget(struct ext4_es *es, uint64_t from, uint64_t to, _Atomic uint64_t *total)
+{
+        rwsem_write_lock(&es->lock);
+        forget_locked(es, from, to, total);
+        count_change(es);
+        rwsem_write_unlock(&es->lock);
+}
+
+void ext4_es_set(struct ext4_es *es, const struct ext4_map *map, _Atomic uint64_t *total)
+{
+        rwsem_write_lock(&es->lock);
+        forget_locked(es, map->lblk, end_of(map), total);
+        add_locked(es, *map, total);
+        count_change(es);
         rwsem_write_unlock(&es->lock);
 }

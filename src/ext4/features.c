@@ -66,8 +66,8 @@ static const struct feature features[] = {
         INCOMPAT(CSUM_SEED, READ_WRITE, "metadata_csum_seed"),
         INCOMPAT(LARGEDIR, READ_WRITE, "large_dir"),
         INCOMPAT(INLINE_DATA, READ_WRITE, "inline_data"),
-        INCOMPAT(ENCRYPT, READ_ONLY, "encrypt"),
-        INCOMPAT(CASEFOLD, READ_ONLY, "casefold"),
+        INCOMPAT(ENCRYPT, READ_WRITE, "encrypt"),
+        INCOMPAT(CASEFOLD, READ_WRITE, "casefold"),
 
         RO_COMPAT(SPARSE_SUPER, READ_WRITE, "sparse_super"),
         RO_COMPAT(LARGE_FILE, READ_WRITE, "large_file"),
@@ -82,9 +82,9 @@ static const struct feature features[] = {
         RO_COMPAT(METADATA_CSUM, READ_WRITE, "metadata_csum"),
         RO_COMPAT(REPLICA, READ_ONLY, "replica"),
         RO_COMPAT(READONLY, READ_ONLY, "read-only"),
-        RO_COMPAT(PROJECT, READ_ONLY, "project"),
+        RO_COMPAT(PROJECT, READ_WRITE, "project"),
         RO_COMPAT(SHARED_BLOCKS, READ_ONLY, "shared_blocks"),
-        RO_COMPAT(VERITY, READ_ONLY, "verity"),
+        RO_COMPAT(VERITY, READ_WRITE, "verity"),
         RO_COMPAT(ORPHAN_PRESENT, READ_WRITE, "orphan_present"),
 };
 

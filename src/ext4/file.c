@@ -6,11 +6,17 @@
 
 #include "ext4/ext4.h"
 
+/* A mount that writes, with data=journal. */
+static bool journals_data(const struct ext4_fs *fs)
+{
+        return fs->journal && fs->opts.data == EXT4_DATA_JOURNAL;
+}
+
 enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode)
 {
         if (inode->flags & EXT4_FL_VERITY)
                 return EXT4_FALLBACK_VERITY;
-        if (inode->flags & EXT4_FL_JOURNAL_DATA)
+        if ((inode->flags & EXT4_FL_JOURNAL_DATA) || journals_data(inode->fs))
                 return EXT4_FALLBACK_DATA_JOURNAL;
         if (inode->flags & EXT4_FL_INLINE_DATA)
                 return EXT4_FALLBACK_INLINE;

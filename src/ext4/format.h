@@ -151,6 +151,23 @@ SIZE_IS(struct ext4_super_block, EXT4_SUPER_SIZE);
 #define EXT4_STATE_ERROR  0x0002
 #define EXT4_STATE_ORPHAN 0x0004
 
+/* s_errors */
+#define EXT4_ERRORS_CONTINUE 1
+#define EXT4_ERRORS_RO       2
+#define EXT4_ERRORS_PANIC    3
+
+/* s_creator_os */
+#define EXT4_OS_LINUX 0
+#define EXT4_OS_HURD  1
+
+/* s_default_mount_opts */
+#define EXT4_DEFAULT_DATA_MASK      0x0060
+#define EXT4_DEFAULT_DATA_JOURNAL   0x0020
+#define EXT4_DEFAULT_DATA_ORDERED   0x0040
+#define EXT4_DEFAULT_DATA_WRITEBACK 0x0060
+#define EXT4_DEFAULT_NOBARRIER      0x0100
+#define EXT4_DEFAULT_DISCARD        0x0400
+
 /* s_flags */
 #define EXT4_SUPER_SIGNED_HASH   0x0001
 #define EXT4_SUPER_UNSIGNED_HASH 0x0002
@@ -300,7 +317,19 @@ AT(struct ext4_inode_disk, i_extra_isize, 0x80);
 AT(struct ext4_inode_disk, i_projid, 0x9c);
 SIZE_IS(struct ext4_inode_disk, 160);
 
-/* i_flags */
+/* ---- the orphan file ---- */
+
+#define EXT4_ORPHAN_MAGIC 0x0b10ca04
+
+/* At the end of each of its blocks; before it inode numbers (le32), 0 where a slot is free. */
+struct ext4_orphan_tail {
+        le32 ob_magic;
+        le32 ob_checksum; /* of the block's number (64 bits) and the slots, seed as the inode's */
+};
+SIZE_IS(struct ext4_orphan_tail, 8);
+
+/* ---- i_flags ---- */
+
 #define EXT4_FL_SYNC         0x00000008
 #define EXT4_FL_IMMUTABLE    0x00000010
 #define EXT4_FL_APPEND       0x00000020

@@ -284,7 +284,8 @@ static int next_leaf(struct path *path)
         return ret < 0 ? ret : 1;
 }
 
-static int search_leaf(struct path *path, const struct ext4_name *name, uint32_t *ret_ino)
+static int search_leaf(struct path *path, const struct ext4_name *name,
+                       struct ext4_dir_hit *ret_hit)
 {
         _cleanup_buf_ struct buf *buf = NULL;
         const struct ext4_where at = ext4_at(path->dir, 0);
@@ -293,16 +294,16 @@ static int search_leaf(struct path *path, const struct ext4_name *name, uint32_t
 
         if (path->leaves_left-- == 0)
                 return ext4_corrupt(&at, "directory index: more leaves than blocks");
-        ret = read_block(path->dir, child_of(&path->levels[path->nr_levels - 1]),
-                         ext4_dir_block_verify, &buf);
+        ret_hit->lblk = child_of(&path->levels[path->nr_levels - 1]);
+        ret = read_block(path->dir, ret_hit->lblk, ext4_dir_block_verify, &buf);
         if (ret < 0)
                 return ret;
         walk = ext4_dir_walk(path->dir, buf->data, path->dir->fs->block_size);
-        return ext4_dir_search(&walk, name, ret_ino);
+        return ext4_dir_search(&walk, name, &ret_hit->ino);
 }
 
 int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
-                             uint32_t *ret_ino)
+                             struct ext4_dir_hit *ret_hit)
 {
         _cleanup_path_ struct path path = {.dir = dir};
         int ret = ext4_dir_nr_blocks(dir, &path.leaves_left);
@@ -316,7 +317,7 @@ int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *nam
         if (ret < 0)
                 return ret;
         do {
-                ret = search_leaf(&path, name, ret_ino);
+                ret = search_leaf(&path, name, ret_hit);
                 if (ret != -ENOENT)
                         return ret;
                 ret = next_leaf(&path);

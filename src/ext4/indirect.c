@@ -9,33 +9,21 @@
 
 #include "ext4/ext4.h"
 
-struct path {
-        unsigned root;   /* slot of i_block */
-        unsigned levels; /* pointer blocks between it and the data: 0 .. 3 */
-        uint64_t first;  /* logical block at which the tree of this root begins */
-        uint64_t index;  /* of lblk inside that tree */
-};
-
-static unsigned ptr_bits(const struct ext4_fs *fs)
-{
-        return fs->block_bits - 2;
-}
-
-/* False beyond what three levels can reach (B23: a hole, not an error). */
-static bool find_path(const struct ext4_fs *fs, ext4_lblk_t lblk, struct path *ret_path)
+bool ext4_indirect_path(const struct ext4_fs *fs, ext4_lblk_t lblk,
+                        struct ext4_indirect_path *ret_path)
 {
         uint64_t first = EXT4_NR_DIRECT;
 
         if (lblk < EXT4_NR_DIRECT) {
-                *ret_path = (struct path){lblk, 0, lblk, 0};
+                *ret_path = (struct ext4_indirect_path){lblk, 0, lblk, 0};
                 return true;
         }
         for (unsigned levels = 1; levels <= 3; levels++) {
-                uint64_t nr = 1ull << (ptr_bits(fs) * levels);
+                uint64_t nr = 1ull << (ext4_ptr_bits(fs) * levels);
 
                 if (lblk - first < nr) {
-                        *ret_path = (struct path){EXT4_IND_BLOCK + levels - 1, levels, first,
-                                                  lblk - first};
+                        *ret_path = (struct ext4_indirect_path){EXT4_IND_BLOCK + levels - 1,
+                                                                levels, first, lblk - first};
                         return true;
                 }
                 first += nr;
@@ -60,8 +48,8 @@ static int verify_pointers(const void *data, size_t size, uint64_t blk, const vo
         return 0;
 }
 
-static int read_pointers(struct ext4_inode *inode, ext4_fsblk_t blk, unsigned flags,
-                         struct buf **ret_buf)
+int ext4_indirect_read(struct ext4_inode *inode, ext4_fsblk_t blk, unsigned flags,
+                       struct buf **ret_buf)
 {
         const struct buf_check check = {verify_pointers, inode, ext4_owner(inode)};
 
@@ -110,10 +98,10 @@ static int map_direct(struct ext4_inode *inode, const le32 *i_block, ext4_lblk_t
 }
 
 /* Down the tree whose top pointer is `top`. */
-static int map_tree(struct ext4_inode *inode, const struct path *path, uint32_t top,
-                    unsigned flags, struct ext4_map *ret_map)
+static int map_tree(struct ext4_inode *inode, const struct ext4_indirect_path *path,
+                    uint32_t top, unsigned flags, struct ext4_map *ret_map)
 {
-        const unsigned bits = ptr_bits(inode->fs);
+        const unsigned bits = ext4_ptr_bits(inode->fs);
         const uint64_t nr = 1ull << bits;
         uint64_t lblk = path->first; /* where the subtree of `top` begins */
         uint64_t index = path->index;
@@ -123,7 +111,7 @@ static int map_tree(struct ext4_inode *inode, const struct path *path, uint32_t 
                 uint64_t i = index >> (bits * (level - 1));
                 struct buf *buf;
                 const le32 *ptr;
-                int ret = read_pointers(inode, top, flags, &buf);
+                int ret = ext4_indirect_read(inode, top, flags, &buf);
 
                 if (ret < 0)
                         return ret;
@@ -151,11 +139,11 @@ int ext4_indirect_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned fl
 {
         const le32 *i_block = (const void *)inode->block;
         const struct ext4_where at = ext4_at(inode, 0);
-        struct path path;
+        struct ext4_indirect_path path;
         uint32_t top;
         int ret;
 
-        if (!find_path(inode->fs, lblk, &path)) {
+        if (!ext4_indirect_path(inode->fs, lblk, &path)) {
                 *ret_map = (struct ext4_map){
                         .lblk = lblk, .len = EXT4_NR_LBLKS - lblk, .type = EXT4_MAP_HOLE};
                 return 0;

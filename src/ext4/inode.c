@@ -3,75 +3,55 @@
 /* Inodes as they come from disk: checked, then turned into the fields of struct ext4_inode. */
 
 #include <string.h>
-#include <sys/stat.h>
 
-#include "ext4/ext4.h"
+#include "ext4/balloc.h"
+#include "ext4/inode_raw.h"
 #include "util/alloc.h"
-
-#define OS_HURD 1
 
 /* ---- where it lies ---- */
 
-/* The block that holds the inode, with a reference, and the raw bytes in it. */
-static int read_raw(struct ext4_inode *inode, struct buf **ret_buf, const void **ret_raw)
+int ext4_raw_find(struct ext4_fs *fs, uint32_t ino, struct ext4_raw_place *ret_at)
 {
-        const uint32_t ino = ext4_ino(inode);
-        struct ext4_fs *fs = inode->fs;
         struct ext4_group group;
-        uint64_t offset;
+        uint64_t pos;
         int ret;
 
         ret = ext4_group_get(fs, (ino - 1) / fs->inodes_per_group, 0, &group);
         if (ret < 0)
                 return ret;
-        offset = (uint64_t)((ino - 1) % fs->inodes_per_group) * fs->inode_size;
-        inode->disk_pos = (group.inode_table << fs->block_bits) + offset;
-        ret = buf_read(fs->bufs, inode->disk_pos >> fs->block_bits, NULL, 0, ret_buf);
+        pos = (group.inode_table << fs->block_bits) +
+              (uint64_t)((ino - 1) % fs->inodes_per_group) * fs->inode_size;
+        *ret_at = (struct ext4_raw_place){
+                .blk = pos >> fs->block_bits,
+                .offset = (uint32_t)(pos & (fs->block_size - 1)),
+        };
+        return 0;
+}
+
+/* The block that holds the inode, with a reference, and the raw bytes in it. */
+static int read_raw(struct ext4_inode *inode, struct buf **ret_buf, const void **ret_raw)
+{
+        struct ext4_fs *fs = inode->fs;
+        struct ext4_raw_place at;
+        int ret = ext4_raw_find(fs, ext4_ino(inode), &at);
+
         if (ret < 0)
                 return ret;
-        *ret_raw = (const char *)(*ret_buf)->data + (inode->disk_pos & (fs->block_size - 1));
+        inode->disk_pos = (at.blk << fs->block_bits) + at.offset;
+        ret = buf_read(fs->bufs, at.blk, NULL, 0, ret_buf);
+        if (ret < 0)
+                return ret;
+        *ret_raw = (const char *)(*ret_buf)->data + at.offset;
         return 0;
 }
 
 /* ---- fields that need more than one place ---- */
 
-/* How many bytes of the fields behind the first 128 are there. */
-static uint32_t extra_size(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
-{
-        return fs->inode_size > EXT4_GOOD_OLD_INODE_SIZE ? le16_get(di->i_extra_isize) : 0;
-}
-
-#define HAS_FIELD(fs, di, field)                          \
-        (EXT4_GOOD_OLD_INODE_SIZE + extra_size(fs, di) >= \
-         offsetof(struct ext4_inode_disk, field) + sizeof((di)->field))
-
-static uint64_t size_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
-{
-        bool has_hi = S_ISREG(le16_get(di->i_mode)) ||
-                      (S_ISDIR(le16_get(di->i_mode)) &&
-                       ext4_has_incompat(fs, EXT4_INCOMPAT_LARGEDIR));
-
-        return has_hi ? le64_join(di->i_size_lo, di->i_size_hi) : le32_get(di->i_size_lo);
-}
-
 static ext4_fsblk_t file_acl_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
 {
-        if (le32_get(fs->sb.s_creator_os) == OS_HURD)
+        if (!ext4_has_file_acl_hi(fs))
                 return le32_get(di->i_file_acl_lo);
         return le48_join(di->i_file_acl_lo, di->i_file_acl_hi);
-}
-
-/* In units of 512 bytes. */
-static uint64_t blocks_of(const struct ext4_fs *fs, const struct ext4_inode_disk *di)
-{
-        uint64_t n = le32_get(di->i_blocks_lo);
-
-        if (!ext4_has_ro_compat(fs, EXT4_RO_COMPAT_HUGE_FILE))
-                return n;
-        n |= (uint64_t)le16_get(di->i_blocks_hi) << 32;
-        if (le32_get(di->i_flags) & EXT4_FL_HUGE_FILE)
-                n <<= fs->block_bits - 9;
-        return n;
 }
 
 /* The seconds are signed; two bits of the extra field carry them on to the year 2446. */
@@ -121,24 +101,23 @@ static bool has_extent_root(const struct ext4_inode_disk *di)
                !(flags & EXT4_FL_INLINE_DATA);
 }
 
-int ext4_inode_check(struct ext4_fs *fs, uint32_t ino, const void *raw)
+/* What holds for one without links, too. */
+static int check_fields(struct ext4_fs *fs, uint32_t ino, const void *raw)
 {
         const struct ext4_where at = {fs, ino, 0};
         const struct ext4_inode_disk *di = raw;
         uint32_t mode = le16_get(di->i_mode);
         uint32_t flags = le32_get(di->i_flags);
-        uint32_t extra = extra_size(fs, di);
+        uint32_t extra = ext4_raw_extra(fs, di);
         ext4_fsblk_t acl = file_acl_of(fs, di);
 
-        if (le16_get(di->i_links_count) == 0)
-                return -ESTALE; /* free, or an orphan that waits for its last close */
         if (ext4_verify_csums(fs) && !ext4_inode_csum_ok(fs, ino, raw))
                 return ext4_bad_csum(&at, "inode");
         if (!is_known_type(mode))
                 return ext4_corrupt(&at, "the file type %o is unknown", mode & S_IFMT);
         if (extra > fs->inode_size - EXT4_GOOD_OLD_INODE_SIZE || extra % 4 != 0)
                 return ext4_corrupt(&at, "the extra size %u is impossible", extra);
-        if (size_of(fs, di) > INT64_MAX)
+        if (ext4_raw_size(fs, di) > INT64_MAX)
                 return ext4_corrupt(&at, "the size is negative");
         if (acl != 0 && !ext4_blocks_valid(fs, acl, 1))
                 return ext4_corrupt(&at, "the attribute block %llu is outside",
@@ -152,13 +131,30 @@ int ext4_inode_check(struct ext4_fs *fs, uint32_t ino, const void *raw)
         return 0;
 }
 
+int ext4_inode_check(struct ext4_fs *fs, uint32_t ino, const void *raw)
+{
+        const struct ext4_inode_disk *di = raw;
+
+        if (le16_get(di->i_links_count) == 0)
+                return -ESTALE; /* free, or an orphan that waits for its last close */
+        return check_fields(fs, ino, raw);
+}
+
+/* Its links do not matter; one that never was a file has no mode. */
+static int check_orphan(struct ext4_fs *fs, uint32_t ino, const void *raw)
+{
+        const struct ext4_inode_disk *di = raw;
+
+        return le16_get(di->i_mode) == 0 ? -ESTALE : check_fields(fs, ino, raw);
+}
+
 /* ---- loading ---- */
 
 static int load_ibody(struct ext4_inode *inode, const void *raw)
 {
         const struct ext4_where at = ext4_at(inode, 0);
         const struct ext4_fs *fs = inode->fs;
-        uint32_t extra = extra_size(fs, raw);
+        uint32_t extra = ext4_raw_extra(fs, raw);
         uint32_t start = EXT4_GOOD_OLD_INODE_SIZE + extra;
 
         if (extra == 0 || start == fs->inode_size)
@@ -177,15 +173,15 @@ static void load_times(struct ext4_inode *inode, const struct ext4_inode_disk *d
         const le32 none = le32_make(0);
 
         inode->ctime = time_of(di->i_ctime,
-                               HAS_FIELD(fs, di, i_ctime_extra) ? di->i_ctime_extra : none);
+                               EXT4_RAW_HAS(fs, di, i_ctime_extra) ? di->i_ctime_extra : none);
         inode->mtime = time_of(di->i_mtime,
-                               HAS_FIELD(fs, di, i_mtime_extra) ? di->i_mtime_extra : none);
+                               EXT4_RAW_HAS(fs, di, i_mtime_extra) ? di->i_mtime_extra : none);
         inode->atime = time_of(di->i_atime,
-                               HAS_FIELD(fs, di, i_atime_extra) ? di->i_atime_extra : none);
-        if (HAS_FIELD(fs, di, i_crtime))
-                inode->btime =
-                        time_of(di->i_crtime,
-                                HAS_FIELD(fs, di, i_crtime_extra) ? di->i_crtime_extra : none);
+                               EXT4_RAW_HAS(fs, di, i_atime_extra) ? di->i_atime_extra : none);
+        if (EXT4_RAW_HAS(fs, di, i_crtime))
+                inode->btime = time_of(di->i_crtime, EXT4_RAW_HAS(fs, di, i_crtime_extra)
+                                                             ? di->i_crtime_extra
+                                                             : none);
 }
 
 static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *di)
@@ -199,19 +195,21 @@ static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *
         inode->uid = le32_join(di->i_uid_lo, di->i_uid_hi);
         inode->gid = le32_join(di->i_gid_lo, di->i_gid_hi);
         inode->projid = 0;
-        if (ext4_has_ro_compat(fs, EXT4_RO_COMPAT_PROJECT) && HAS_FIELD(fs, di, i_projid))
+        if (ext4_has_projid(fs, di))
                 inode->projid = le32_get(di->i_projid);
-        inode->blocks = blocks_of(fs, di);
+        inode->blocks = ext4_raw_blocks(fs, di);
         inode->file_acl = file_acl_of(fs, di);
         inode->csum_seed = ext4_inode_csum_seed(fs, ext4_ino(inode), di->i_generation);
         memcpy(inode->block, di->i_block, sizeof(inode->block));
         if (S_ISCHR(inode->mode) || S_ISBLK(inode->mode))
                 set_rdev(inode, di);
         load_times(inode, di);
-        atomic_store_explicit(&inode->vfs.size, size_of(fs, di), memory_order_release);
+        inode->disk_size = ext4_raw_size(fs, di);
+        atomic_store_explicit(&inode->vfs.size, inode->disk_size, memory_order_release);
 }
 
-int ext4_inode_load(struct ext4_inode *inode)
+static int load(struct ext4_inode *inode,
+                int (*check)(struct ext4_fs *fs, uint32_t ino, const void *raw))
 {
         struct ext4_fs *fs = inode->fs;
         const void *raw;
@@ -223,7 +221,7 @@ int ext4_inode_load(struct ext4_inode *inode)
         ret = read_raw(inode, &buf, &raw);
         if (ret < 0)
                 return ret;
-        ret = ext4_inode_check(fs, ext4_ino(inode), raw);
+        ret = check(fs, ext4_ino(inode), raw);
         if (ret == 0) {
                 load_fields(inode, raw);
                 ret = load_ibody(inode, raw);
@@ -236,8 +234,19 @@ int ext4_inode_load(struct ext4_inode *inode)
         return ret;
 }
 
+int ext4_inode_load(struct ext4_inode *inode)
+{
+        return load(inode, ext4_inode_check);
+}
+
+int ext4_inode_load_orphan(struct ext4_inode *inode)
+{
+        return load(inode, check_orphan);
+}
+
 void ext4_inode_unload(struct ext4_inode *inode)
 {
+        ext4_prealloc_drop(inode);
         mem_free(inode->ibody);
         inode->ibody = NULL;
         inode->ibody_size = 0;

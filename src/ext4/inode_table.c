@@ -6,11 +6,17 @@
  * Hashed by number into shards with a lock each, held for moments.  An inode without references
  * stays for the next one who asks, up to a bound per shard, oldest out first.  Reading from
  * disk happens under the inode's own load lock; an inode whose reading failed is not kept.
+ *
+ * The last reference to an inode without links deletes it.  From then on it is dying: nobody
+ * gets it.  Before its number is given back it leaves the table (ext4_inode_unhash), so
+ * that the next inode of that number is another object.
  */
 
+#include <string.h>
 #include <sys/queue.h>
 
-#include "ext4/ext4.h"
+#include "ext4/ialloc.h"
+#include "ext4/orphan.h"
 #include "util/alloc.h"
 
 #define NR_SHARDS  16
@@ -26,10 +32,16 @@ struct shard {
         struct inode_queue unused;         /* [lock] */
         uint32_t nr_unused;                /* [lock] */
         uint32_t nr;                       /* [lock] all inodes */
+        struct mtx raw; /* RANK_LEAF: bytes of the raw inodes of this shard */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct ext4_inode_table {
         struct ext4_fs *fs;
+
+        /* No inode that is not in memory was changed later than by this transaction.  Changes
+         * to a later one only; partner: the reader in set_tids(). */
+        _Atomic uint32_t tid;
+
         struct shard shards[NR_SHARDS];
 };
 
@@ -54,6 +66,7 @@ static struct ext4_inode *inode_new(struct ext4_fs *fs, uint64_t ino)
         vfs_inode_init(&inode->vfs, &fs->vfs, ino);
         inode->fs = fs;
         inode->refs = 1;
+        inode->hashed = true;
         mtx_init(&inode->load, RANK_INODE_LOAD);
         rwsem_init(&inode->map_lock, RANK_MAP);
         ext4_es_init(&inode->es);
@@ -62,6 +75,7 @@ static struct ext4_inode *inode_new(struct ext4_fs *fs, uint64_t ino)
 
 static void inode_free(struct ext4_inode *inode)
 {
+        ext4_orphan_leave(inode);
         ext4_es_clear(&inode->es, &inode->fs->nr_cached_extents);
         rwsem_done(&inode->es.lock);
         ext4_inode_unload(inode);
@@ -90,10 +104,12 @@ int ext4_inode_table_new(struct ext4_fs *fs, struct ext4_inode_table **ret_table
         if (!table)
                 return -ENOMEM;
         table->fs = fs;
+        atomic_init(&table->tid, 0);
         for (unsigned i = 0; i < NR_SHARDS; i++) {
                 struct shard *s = &table->shards[i];
 
                 mtx_init(&s->lock, RANK_INODE_TABLE);
+                mtx_init(&s->raw, RANK_LEAF);
                 for (unsigned j = 0; j < NR_SLOTS; j++)
                         LIST_INIT(&s->slots[j]);
                 TAILQ_INIT(&s->unused);
@@ -104,16 +120,46 @@ int ext4_inode_table_new(struct ext4_fs *fs, struct ext4_inode_table **ret_table
         return 0;
 }
 
+struct mtx *ext4_inode_raw_lock(struct ext4_inode_table *table, uint64_t ino)
+{
+        return &shard_of(table, ino)->raw;
+}
+
+void ext4_inode_table_set_tid(struct ext4_inode_table *table, uint32_t tid)
+{
+        atomic_store(&table->tid, tid);
+}
+
+/* The inode leaves memory: who reads it again must wait for what has changed it. */
+static void remember_tid(struct ext4_inode_table *table, struct ext4_inode *inode)
+{
+        uint32_t tid = atomic_load(&inode->sync_tid);
+        uint32_t seen = atomic_load(&table->tid);
+
+        while ((int32_t)(tid - seen) > 0 &&
+               !atomic_compare_exchange_weak(&table->tid, &seen, tid))
+                ;
+}
+
+static void unhash_locked(struct ext4_inode_table *table, struct shard *s,
+                          struct ext4_inode *inode)
+{
+        LIST_REMOVE(inode, hash);
+        inode->hashed = false;
+        s->nr--;
+        remember_tid(table, inode);
+}
+
 /* Take unused inodes out of the table, oldest first, until at most `keep` are left. */
-static void evict_locked(struct shard *s, uint32_t keep, struct inode_queue *victims)
+static void evict_locked(struct ext4_inode_table *table, struct shard *s, uint32_t keep,
+                         struct inode_queue *victims)
 {
         while (s->nr_unused > keep) {
                 struct ext4_inode *inode = TAILQ_FIRST(&s->unused);
 
                 TAILQ_REMOVE(&s->unused, inode, lru);
-                LIST_REMOVE(inode, hash);
                 s->nr_unused--;
-                s->nr--;
+                unhash_locked(table, s, inode);
                 TAILQ_INSERT_TAIL(victims, inode, lru);
         }
 }
@@ -125,7 +171,7 @@ void ext4_inode_table_trim(struct ext4_inode_table *table)
                 struct shard *s = &table->shards[i];
 
                 mtx_lock(&s->lock);
-                evict_locked(s, 0, &victims);
+                evict_locked(table, s, 0, &victims);
                 mtx_unlock(&s->lock);
                 free_all(&victims);
         }
@@ -139,6 +185,7 @@ void ext4_inode_table_free(struct ext4_inode_table *table)
         for (unsigned i = 0; i < NR_SHARDS; i++) {
                 assert(table->shards[i].nr == 0);
                 mtx_done(&table->shards[i].lock);
+                mtx_done(&table->shards[i].raw);
         }
         mem_free(table);
 }
@@ -178,12 +225,14 @@ static void ref_locked(struct shard *s, struct ext4_inode *inode)
         }
 }
 
-/* The object for `ino` with a reference, perhaps not loaded; NULL: no memory. */
-static struct ext4_inode *get_object(struct ext4_inode_table *table, uint64_t ino)
+/* The object for `ino` with a reference, perhaps not loaded.  -ENOMEM; -ESTALE: it is dying. */
+static int get_object(struct ext4_inode_table *table, uint64_t ino,
+                      struct ext4_inode **ret_inode)
 {
         struct shard *s = shard_of(table, ino);
         struct ext4_inode *fresh = NULL;
         struct ext4_inode *inode;
+        int ret = 0;
 
         mtx_lock(&s->lock);
         inode = find_locked(s, ino);
@@ -191,37 +240,52 @@ static struct ext4_inode *get_object(struct ext4_inode_table *table, uint64_t in
                 mtx_unlock(&s->lock);
                 fresh = inode_new(table->fs, ino);
                 if (!fresh)
-                        return NULL;
+                        return -ENOMEM;
                 mtx_lock(&s->lock);
                 inode = find_locked(s, ino);
         }
-        if (inode) {
-                ref_locked(s, inode);
-        } else {
+        if (!inode) {
                 LIST_INSERT_HEAD(slot_of(s, ino), fresh, hash);
                 s->nr++;
                 inode = fresh;
                 fresh = NULL;
+        } else if (inode->dying) {
+                ret = -ESTALE;
+        } else {
+                ref_locked(s, inode);
         }
         mtx_unlock(&s->lock);
         if (fresh)
                 inode_free(fresh);
-        return inode;
+        if (ret == 0)
+                *ret_inode = inode;
+        return ret;
 }
 
-int ext4_iget(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode)
+/* What has changed it before it was read is not known, but not later than this. */
+static void set_tids(struct ext4_inode *inode)
+{
+        uint32_t tid = atomic_load(&inode->fs->inodes->tid);
+
+        atomic_store(&inode->sync_tid, tid);
+        atomic_store(&inode->datasync_tid, tid);
+}
+
+static int get_loaded(struct ext4_fs *fs, uint64_t ino, int (*load)(struct ext4_inode *inode),
+                      struct ext4_inode **ret_inode)
 {
         struct ext4_inode *inode;
-        int ret = 0;
+        int ret;
 
         if (ino == 0 || ino > fs->nr_inodes)
                 return -ESTALE;
-        inode = get_object(fs->inodes, ino);
-        if (!inode)
-                return -ENOMEM;
+        ret = get_object(fs->inodes, ino, &inode);
+        if (ret < 0)
+                return ret;
         mtx_lock(&inode->load);
         if (!inode->loaded) {
-                ret = ext4_inode_load(inode);
+                set_tids(inode);
+                ret = load(inode);
                 inode->loaded = ret == 0;
         }
         mtx_unlock(&inode->load);
@@ -231,6 +295,68 @@ int ext4_iget(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode)
         }
         *ret_inode = inode;
         return 0;
+}
+
+int ext4_iget(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode)
+{
+        return get_loaded(fs, ino, ext4_inode_load, ret_inode);
+}
+
+int ext4_iget_orphan(struct ext4_fs *fs, uint64_t ino, struct ext4_inode **ret_inode)
+{
+        return get_loaded(fs, ino, ext4_inode_load_orphan, ret_inode);
+}
+
+/* Give back an object that is loaded, without taking another's place in memory: the caller may
+ * hold locks that freeing an object does not go with. */
+static void put_loaded(struct ext4_inode *inode)
+{
+        struct shard *s = shard_of(inode->fs->inodes, inode->vfs.ino);
+
+        mtx_lock(&s->lock);
+        if (--inode->refs == 0) {
+                s->nr_unused++;
+                TAILQ_INSERT_TAIL(&s->unused, inode, lru);
+        }
+        mtx_unlock(&s->lock);
+}
+
+int ext4_iget_new(struct ext4_fs *fs, uint32_t ino, struct ext4_inode **ret_inode)
+{
+        const struct ext4_where at = {fs, ino, 0};
+        struct ext4_inode *inode;
+        int ret = get_object(fs->inodes, ino, &inode);
+
+        if (ret == -ENOMEM)
+                return ret;
+        if (ret == 0) {
+                mtx_lock(&inode->load);
+                if (!inode->loaded) {
+                        set_tids(inode);
+                        *ret_inode = inode;
+                        return 0;
+                }
+                mtx_unlock(&inode->load);
+                put_loaded(inode);
+        }
+        return ext4_corrupt(&at, "free in the bitmap, but in use");
+}
+
+void ext4_iget_new_done(struct ext4_inode *inode, bool loaded)
+{
+        inode->loaded = loaded;
+        mtx_unlock(&inode->load);
+}
+
+void ext4_inode_unhash(struct ext4_inode *inode)
+{
+        struct ext4_inode_table *table = inode->fs->inodes;
+        struct shard *s = shard_of(table, inode->vfs.ino);
+
+        mtx_lock(&s->lock);
+        if (inode->hashed)
+                unhash_locked(table, s, inode);
+        mtx_unlock(&s->lock);
 }
 
 int ext4_iget_linked(struct ext4_inode *dir, uint64_t ino, struct ext4_inode **ret_inode)
@@ -254,28 +380,66 @@ void ext4_iget_again(struct ext4_inode *inode)
         mtx_unlock(&s->lock);
 }
 
-void ext4_iput(struct ext4_inode *inode)
+/*
+ * Whether this reference is the last one to an inode that is to be deleted.  Nobody but its
+ * holder can change the number of links then; `loaded` cannot change without a reference.
+ */
+static bool begin_dying(struct ext4_inode *inode)
+{
+        struct shard *s = shard_of(inode->fs->inodes, inode->vfs.ino);
+        bool last;
+
+        if (!inode->fs->ialloc) /* this mount does not write */
+                return false;
+        mtx_lock(&s->lock);
+        last = inode->refs == 1 && inode->loaded && inode->nlink == 0 && !inode->dying;
+        if (last)
+                inode->dying = true;
+        mtx_unlock(&s->lock);
+        return last;
+}
+
+/* The last reference is gone: keep the object for the next who asks, if it is good for that. */
+static void retire_locked(struct ext4_inode_table *table, struct shard *s,
+                          struct ext4_inode *inode, struct inode_queue *victims)
+{
+        if (inode->hashed && inode->loaded && !inode->dying) {
+                s->nr_unused++;
+                TAILQ_INSERT_TAIL(&s->unused, inode, lru);
+                evict_locked(table, s, MAX_UNUSED, victims);
+                return;
+        }
+        if (inode->hashed)
+                unhash_locked(table, s, inode);
+        TAILQ_INSERT_TAIL(victims, inode, lru);
+}
+
+static void put(struct ext4_inode *inode)
 {
         struct inode_queue victims = TAILQ_HEAD_INITIALIZER(victims);
-        struct shard *s;
+        struct ext4_inode_table *table = inode->fs->inodes;
+        struct shard *s = shard_of(table, inode->vfs.ino);
 
-        if (!inode)
-                return;
-        s = shard_of(inode->fs->inodes, inode->vfs.ino);
         mtx_lock(&s->lock);
         assert(inode->refs > 0);
-        if (--inode->refs == 0) {
-                s->nr_unused++;
-                /* `loaded` cannot change without a reference.  What could not be read goes at
-                 * once. */
-                if (inode->loaded) {
-                        TAILQ_INSERT_TAIL(&s->unused, inode, lru);
-                        evict_locked(s, MAX_UNUSED, &victims);
-                } else {
-                        TAILQ_INSERT_HEAD(&s->unused, inode, lru);
-                        evict_locked(s, s->nr_unused - 1, &victims);
-                }
-        }
+        if (--inode->refs == 0)
+                retire_locked(table, s, inode, &victims);
         mtx_unlock(&s->lock);
         free_all(&victims);
+}
+
+void ext4_iput(struct ext4_inode *inode)
+{
+        if (!inode)
+                return;
+        if (begin_dying(inode)) {
+                int ret = ext4_inode_delete(inode);
+
+                /* Nobody waits for the answer.  It stays on the orphan list (J49). */
+                if (ret < 0)
+                        log_say(&inode->fs->vfs.log, LOG_WARNING,
+                                "inode %u is unlinked and could not be deleted: %s",
+                                ext4_ino(inode), strerror(-ret));
+        }
+        put(inode);
 }

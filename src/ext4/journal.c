@@ -6,7 +6,8 @@
  * Order of recovery, each step durable before the next (J31, J33):
  *
  *   copies of the log in their places -> an error that the journal remembers is in the
- *   superblock -> the log is empty -> the superblock no longer asks for recovery
+ *   superblock -> the log is empty -> the superblock no longer asks for recovery, and has the
+ * free counts of the groups
  *
  * Cut between two steps, the next recovery does the rest.
  */
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "ext4/journal.h"
+#include "ext4/super_write.h"
 #include "util/alloc.h"
 
 /* ---- where it lies ---- */
@@ -154,44 +156,106 @@ bool ext4_needs_recovery(struct uext4_bdev *dev, const struct ext4_mount_options
                (le32_get(sb.s_feature_incompat) & EXT4_INCOMPAT_RECOVER);
 }
 
-enum super_change {
-        SUPER_SET_ERROR,
-        SUPER_RECOVERED,
+/*
+ * What a superblock that replay has brought back may have forgotten, and the superblock from
+ * before knew (J33).
+ */
+struct known_error {
+        const struct ext4_super_block *before;
+        bool in_journal;
 };
 
-/* The copy on the device counts: replay may have brought an older one back (J33). */
-static int change_super(struct ext4_fs *fs, enum super_change change)
+/* The fields of the error that the one with the higher count remembers. */
+static void carry_errors(struct ext4_super_block *sb, const struct ext4_super_block *before)
 {
-        uint64_t pos = fs->opts.sb_block * 1024;
-        uint64_t start = round_down_pow2(pos, fs->block_size);
-        uint32_t align = max_t(uint32_t, uext4_bdev_geometry(fs->vfs.dev)->mem_align, 64);
-        _cleanup_mem_ char *block = mem_alloc_aligned(align, fs->block_size);
-        struct ext4_super_block *sb;
+        const size_t from = offsetof(struct ext4_super_block, s_error_count);
+        const size_t to = offsetof(struct ext4_super_block, s_mount_opts);
+
+        if (le32_get(before->s_error_count) <= le32_get(sb->s_error_count))
+                return;
+        memcpy((char *)sb + from, (const char *)before + from, to - from);
+        sb->s_first_error_time_hi = before->s_first_error_time_hi;
+        sb->s_last_error_time_hi = before->s_last_error_time_hi;
+        sb->s_first_error_errcode = before->s_first_error_errcode;
+        sb->s_last_error_errcode = before->s_last_error_errcode;
+}
+
+static void remember_error(struct ext4_super_block *sb, void *arg)
+{
+        const struct known_error *known = arg;
+        uint16_t state = le16_get(sb->s_state);
+
+        state |= le16_get(known->before->s_state) & EXT4_STATE_ERROR;
+        if (known->in_journal)
+                state |= EXT4_STATE_ERROR;
+        sb->s_state = le16_make(state);
+        carry_errors(sb, known->before);
+}
+
+static bool has_error(const struct ext4_fs *fs, const struct jbd2_journal *j)
+{
+        return be32_get(j->sb.s_errno) != 0 || le32_get(fs->sb.s_error_count) != 0 ||
+               (le16_get(fs->sb.s_state) & EXT4_STATE_ERROR);
+}
+
+static int save_error(struct ext4_fs *fs, const struct jbd2_journal *j)
+{
+        struct known_error known = {&fs->sb, be32_get(j->sb.s_errno) != 0};
+
+        return has_error(fs, j) ? ext4_super_write_home(fs, remember_error, &known) : 0;
+}
+
+static void mark_recovered(struct ext4_super_block *sb, void *arg)
+{
+        const struct ext4_free_counts *counted = arg;
+
+        sb->s_feature_incompat =
+                le32_make(le32_get(sb->s_feature_incompat) & ~EXT4_INCOMPAT_RECOVER);
+        if (counted)
+                ext4_super_set_free(sb, counted);
+}
+
+static bool is_damage(int err)
+{
+        return err == -EUCLEAN || err == -EBADMSG || err == -EINVAL || err == -EOPNOTSUPP;
+}
+
+/*
+ * The free blocks and inodes of the groups as replay has left them.  `fs` is from before and
+ * may have older blocks in its cache, so another one is needed.  1, or 0 when they cannot be
+ * told: a backup of the superblock comes with the old descriptors beside it, and what is
+ * damaged there is not recovery's to mend.
+ */
+static int count_anew(struct ext4_fs *fs, struct ext4_free_counts *ret_n)
+{
+        struct ext4_fs *now;
         int ret;
 
-        if (!block)
-                return -ENOMEM;
-        ret = uext4_bdev_read(fs->vfs.dev, block, fs->block_size, start);
+        if (fs->opts.sb_block != 1)
+                return 0;
+        ret = ext4_mount_for_recovery(fs->vfs.dev, &fs->opts, &fs->vfs.log, &now);
+        if (ret == 0) {
+                ret = ext4_count_free(now, ret_n);
+                ext4_unmount(now);
+        }
+        if (!is_damage(ret))
+                return ret < 0 ? ret : 1;
+        log_say(&fs->vfs.log, LOG_WARNING,
+                "the superblock's free counts may be old: the groups are damaged");
+        return 0;
+}
+
+static int finish_recovery(struct ext4_fs *fs)
+{
+        struct ext4_free_counts n;
+        int ret = count_anew(fs, &n);
+
         if (ret < 0)
                 return ret;
-        sb = (void *)(block + (pos - start));
-        if (change == SUPER_SET_ERROR)
-                sb->s_state = le16_make(le16_get(sb->s_state) | EXT4_STATE_ERROR);
-        else
-                sb->s_feature_incompat =
-                        le32_make(le32_get(sb->s_feature_incompat) & ~EXT4_INCOMPAT_RECOVER);
-        if (le32_get(sb->s_feature_ro_compat) & EXT4_RO_COMPAT_METADATA_CSUM)
-                ext4_super_seal(sb);
-        return uext4_bdev_write(fs->vfs.dev, block, fs->block_size, start, UEXT4_BDEV_FUA);
+        return ext4_super_write_home(fs, mark_recovered, ret ? &n : NULL);
 }
 
 /* ---- recovery ---- */
-
-/* An error in either place before recovery must be in the superblock afterwards. */
-static bool has_error(const struct ext4_fs *fs, const struct jbd2_journal *j)
-{
-        return be32_get(j->sb.s_errno) != 0 || (le16_get(fs->sb.s_state) & EXT4_STATE_ERROR);
-}
 
 static int recover_from(struct ext4_fs *fs, struct jbd2_journal *j,
                         struct jbd2_recovery *ret_recovery)
@@ -203,13 +267,26 @@ static int recover_from(struct ext4_fs *fs, struct jbd2_journal *j,
                 ret = ext4_fast_commit_check(j, extent.end_tid);
         if (ret == 0)
                 ret = jbd2_replay(j, &extent, fs->vfs.dev, fs->nr_blocks, ret_recovery);
-        if (ret == 0 && has_error(fs, j))
-                ret = change_super(fs, SUPER_SET_ERROR);
+        if (ret == 0)
+                ret = save_error(fs, j);
         if (ret == 0 && (!jbd2_is_empty(j) || be32_get(j->sb.s_errno) != 0))
                 ret = jbd2_reset_log(j, extent.end_tid);
+        return ret == 0 ? finish_recovery(fs) : ret;
+}
+
+int ext4_journal_tidy(struct ext4_fs *fs, struct jbd2_journal *j)
+{
+        struct jbd2_extent_of_log extent;
+        int ret;
+
+        if (jbd2_is_empty(j) && be32_get(j->sb.s_errno) == 0)
+                return 0;
+        ret = jbd2_scan(j, &extent);
         if (ret == 0)
-                ret = change_super(fs, SUPER_RECOVERED);
-        return ret;
+                ret = save_error(fs, j);
+        if (ret == 0 && be32_get(j->sb.s_errno) != 0)
+                fs->sb.s_state = le16_make(le16_get(fs->sb.s_state) | EXT4_STATE_ERROR);
+        return ret == 0 ? jbd2_reset_log(j, extent.end_tid) : ret;
 }
 
 int ext4_recover(struct uext4_bdev *dev, struct uext4_bdev *journal_dev,

@@ -15,6 +15,12 @@ int ext4_journal_open(struct ext4_fs *fs, struct uext4_bdev *journal_dev,
                       struct jbd2_journal *ret_journal);
 
 /*
+ * Before writing: the log of an image that needs no recovery is emptied, should something be in
+ * it, and an error that it remembers is moved to the superblock.
+ */
+int ext4_journal_tidy(struct ext4_fs *fs, struct jbd2_journal *j);
+
+/*
  * -EOPNOTSUPP, said to the log, when the fast-commit area holds changes that belong behind
  * transaction end_tid - 1: this library cannot replay those (J30, J50).
  */

@@ -23,8 +23,8 @@ static void begin_at(struct ext4_map *map, ext4_lblk_t lblk)
                 map->pblk += skip;
 }
 
-static int lookup_locked(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
-                         struct ext4_map *ret_map)
+int ext4_map_lookup_locked(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
+                           struct ext4_map *ret_map)
 {
         if (inode->flags & EXT4_FL_EXTENTS)
                 return ext4_extent_lookup(inode, lblk, flags, ret_map);
@@ -59,7 +59,7 @@ static int lookup_uncached(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned 
                 bound_cache(inode);
                 rwsem_read_lock(&inode->map_lock);
         }
-        ret = lookup_locked(inode, lblk, flags, ret_map);
+        ret = ext4_map_lookup_locked(inode, lblk, flags, ret_map);
         if (ret == 0)
                 ext4_es_insert(&inode->es, ret_map, &inode->fs->nr_cached_extents);
         rwsem_read_unlock(&inode->map_lock);

@@ -2,16 +2,17 @@
 
 /*
  * Mounting: the superblock is read, checked field by field, and turned into the constants of
- * struct ext4_fs.  Of the rest only the root inode is read, so that the cost does not grow with
- * the device.
+ * struct ext4_fs.  Of the rest a mount that reads needs only the root inode, so that its cost
+ * does not grow with the device; what a mount that writes needs is in writing.c.
  */
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
-#include "ext4/ext4.h"
+#include "ext4/journal.h"
+#include "ext4/super_write.h"
+#include "ext4/write.h"
 #include "util/alloc.h"
 #include "util/crc.h"
 
@@ -177,12 +178,29 @@ static void init_hash(struct ext4_fs *fs)
         fs->hash_unsigned = le32_get(fs->sb.s_flags) & EXT4_SUPER_UNSIGNED_HASH;
 }
 
-/* ---- the journal ---- */
+/* ---- mount ---- */
 
-/* Who mounts has replayed the journal before (journal.c), or wants the image as it is. */
+static void set_readonly_reason(struct ext4_fs *fs, const char *gate)
+{
+        const char *why = ext4_super_write_obstacle(fs);
+
+        if (fs->opts.read_only)
+                why = "mounted with ro";
+        else if (gate[0])
+                why = gate;
+        snprintf(fs->readonly_reason, sizeof(fs->readonly_reason), "%s", why ? why : "");
+}
+
+static bool writes(const struct ext4_fs *fs)
+{
+        return fs->readonly_reason[0] == '\0';
+}
+
+/* Who mounts to read has replayed the journal before (journal.c), or wants the image as it is;
+ * who writes recovers it. */
 static int check_journal(struct ext4_fs *fs)
 {
-        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER) || fs->opts.noload)
+        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER) || fs->opts.noload || writes(fs))
                 return 0;
         log_say(&fs->vfs.log, LOG_ERR,
                 "the journal must be replayed first; "
@@ -190,21 +208,46 @@ static int check_journal(struct ext4_fs *fs)
         return -EROFS;
 }
 
-/* ---- mount ---- */
-
-static void set_readonly_reason(struct ext4_fs *fs, const char *gate)
+static enum ext4_data_mode default_data_mode(const struct ext4_super_block *sb)
 {
-        const char *why = "this version of uext4 does not write";
+        switch (le32_get(sb->s_default_mount_opts) & EXT4_DEFAULT_DATA_MASK) {
+        case EXT4_DEFAULT_DATA_JOURNAL:
+                return EXT4_DATA_JOURNAL;
+        case EXT4_DEFAULT_DATA_WRITEBACK:
+                return EXT4_DATA_WRITEBACK;
+        default:
+                return EXT4_DATA_ORDERED;
+        }
+}
 
-        if (fs->opts.read_only)
-                why = "mounted with ro";
-        else if (gate[0])
-                why = gate;
-        else if (uext4_bdev_geometry(fs->vfs.dev)->caps & UEXT4_BDEV_CAP_READONLY)
-                why = "the device is read-only";
-        snprintf(fs->readonly_reason, sizeof(fs->readonly_reason), "%s", why);
-        if (!fs->opts.read_only)
-                log_say(&fs->vfs.log, LOG_WARNING, "mounted read-only: %s", why);
+/* What the caller has left open is as the superblock says. */
+static int resolve_options(struct ext4_fs *fs)
+{
+        const struct ext4_super_block *sb = &fs->sb;
+        struct ext4_mount_options *o = &fs->opts;
+        uint32_t defaults = le32_get(sb->s_default_mount_opts);
+        uint16_t errors = le16_get(sb->s_errors);
+
+        if (!(o->given & EXT4_GIVEN_BARRIER))
+                o->nobarrier = defaults & EXT4_DEFAULT_NOBARRIER;
+        if (!(o->given & EXT4_GIVEN_DISCARD))
+                o->discard = defaults & EXT4_DEFAULT_DISCARD;
+        if (!(o->given & EXT4_GIVEN_RESUID))
+                o->resuid = le16_get(sb->s_def_resuid);
+        if (!(o->given & EXT4_GIVEN_RESGID))
+                o->resgid = le16_get(sb->s_def_resgid);
+        if (!(o->given & EXT4_GIVEN_ERRORS)) {
+                bool known = errors == EXT4_ERRORS_CONTINUE || errors == EXT4_ERRORS_PANIC;
+
+                o->errors = known ? errors : EXT4_ERRORS_RO;
+        }
+        if (!(o->given & EXT4_GIVEN_DATA)) {
+                o->data = default_data_mode(sb);
+        } else if (writes(fs) && !ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL)) {
+                log_say(&fs->vfs.log, LOG_ERR, "mount option data= needs a journal");
+                return -EINVAL;
+        }
+        return 0;
 }
 
 static int load_super(struct ext4_fs *fs)
@@ -222,15 +265,16 @@ static int load_super(struct ext4_fs *fs)
                 ret = check_csums(fs);
         if (ret == 0)
                 ret = check_device(fs);
-        if (ret == 0)
-                ret = check_journal(fs);
+        if (ret < 0)
+                return ret;
+        set_readonly_reason(fs, gate);
+        ret = check_journal(fs);
         if (ret < 0)
                 return ret;
         fs->sb_fsblk = fs->opts.sb_block * 1024 >> fs->block_bits;
         fs->vfs.block_bits = fs->block_bits;
         init_hash(fs);
-        set_readonly_reason(fs, gate);
-        return 0;
+        return resolve_options(fs);
 }
 
 /* Without its root nothing can be reached: better said now than at the first lookup. */
@@ -253,7 +297,9 @@ static int check_root(struct ext4_fs *fs)
 static void free_fs(struct ext4_fs *fs)
 {
         ext4_inode_table_free(fs->inodes);
+        ext4_free_writing(fs);
         buf_cache_free(fs->bufs);
+        mtx_done(&fs->super_lock);
         vfs_super_done(&fs->vfs);
         mem_free(fs);
 }
@@ -269,6 +315,8 @@ static int mount_fs(struct uext4_bdev *dev, const struct ext4_mount_options *opt
         memset(fs, 0, sizeof(*fs));
         fs->opts = *opts;
         vfs_super_init(&fs->vfs, dev, log);
+        fs->vfs.finish = ext4_finish_writes;
+        mtx_init(&fs->super_lock, RANK_SUPER);
         ret = load_super(fs);
         if (ret == 0)
                 ret = buf_cache_new(dev, fs->block_size, opts->meta_cache_bytes, &fs->bufs);
@@ -282,24 +330,82 @@ static int mount_fs(struct uext4_bdev *dev, const struct ext4_mount_options *opt
         return 0;
 }
 
+/* Recover the image that `*pfs` has been loaded from, and load it again. */
+static int recover_and_reload(struct ext4_fs **pfs)
+{
+        struct ext4_fs *fs = *pfs;
+        struct uext4_bdev *dev = fs->vfs.dev;
+        const struct ext4_mount_options opts = fs->opts;
+        const struct log_sink log = fs->vfs.log;
+        struct jbd2_recovery stats;
+        int ret;
+
+        free_fs(fs);
+        *pfs = NULL;
+        ret = ext4_recover(dev, opts.journal_dev, &opts, &log, &stats);
+        if (ret < 0)
+                return ret;
+        log_say(&log, LOG_INFO, "the journal was replayed: %u transactions",
+                stats.nr_transactions);
+        return mount_fs(dev, &opts, &log, pfs);
+}
+
+static int begin(struct ext4_fs *fs)
+{
+        const struct log_sink *log = &fs->vfs.log;
+        int ret;
+
+        if (!writes(fs)) {
+                if (!fs->opts.read_only)
+                        log_say(log, LOG_WARNING, "mounted read-only: %s", fs->readonly_reason);
+                if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER))
+                        log_say(log, LOG_WARNING,
+                                "the journal is not replayed (noload): recent changes are "
+                                "missing");
+        }
+        ret = check_root(fs);
+        return ret == 0 && writes(fs) ? ext4_start_writing(fs) : ret;
+}
+
 int ext4_mount(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
                const struct log_sink *log, struct ext4_fs **ret_fs)
 {
         struct ext4_fs *fs;
         int ret = mount_fs(dev, opts, log, &fs);
 
+        if (ret == 0 && writes(fs) && ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER))
+                ret = recover_and_reload(&fs);
         if (ret < 0)
                 return ret;
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER))
-                log_say(log, LOG_WARNING,
-                        "the journal is not replayed (noload): recent changes are missing");
-        ret = check_root(fs);
+        ret = begin(fs);
         if (ret < 0) {
                 free_fs(fs);
                 return ret;
         }
         *ret_fs = fs;
         return 0;
+}
+
+static void say_nothing(void *arg, int level, const char *text)
+{
+}
+
+bool ext4_mount_would_write(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
+                            char *ret_reason, size_t size)
+{
+        const struct log_sink quiet = {say_nothing, NULL};
+        struct ext4_mount_options o = *opts;
+        struct ext4_fs *fs;
+        bool yes;
+
+        ret_reason[0] = '\0';
+        o.noload = true;
+        if (mount_fs(dev, &o, &quiet, &fs) < 0)
+                return false;
+        yes = writes(fs);
+        snprintf(ret_reason, size, "%s", fs->readonly_reason);
+        free_fs(fs);
+        return yes;
 }
 
 int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_options *opts,
@@ -312,90 +418,13 @@ int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_opti
         return mount_fs(dev, &o, log, ret_fs);
 }
 
-bool ext4_unmount(struct ext4_fs *fs)
+int ext4_unmount(struct ext4_fs *fs)
 {
+        int ret;
+
         if (!ext4_inode_table_idle(fs->inodes) || !LIST_EMPTY(&fs->vfs.queues))
-                return true;
+                return -EBUSY;
+        ret = ext4_stop_writing(fs);
         free_fs(fs);
-        return false;
-}
-
-/* ---- statfs ---- */
-
-/* Blocks that no file can ever have: superblocks, descriptors, bitmaps, inode tables, journal.
- */
-static uint64_t overhead_blocks(const struct ext4_fs *fs)
-{
-        return (uint64_t)le32_get(fs->sb.s_overhead_blocks) << fs->cluster_bits;
-}
-
-struct ext4_free_counts ext4_super_free_counts(const struct ext4_fs *fs)
-{
-        const struct ext4_super_block *sb = &fs->sb;
-        struct ext4_free_counts n = {
-                .blocks = le32_get(sb->s_free_blocks_count_lo),
-                .inodes = le32_get(sb->s_free_inodes_count),
-        };
-
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
-                n.blocks |= (uint64_t)le32_get(sb->s_free_blocks_count_hi) << 32;
-        return n;
-}
-
-ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs)
-{
-        ext4_fsblk_t n = le32_get(fs->sb.s_r_blocks_count_lo);
-
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
-                n |= (uint64_t)le32_get(fs->sb.s_r_blocks_count_hi) << 32;
-        return n;
-}
-
-/*
- * While a file system is mounted for writing only the group descriptors are kept up to date,
- * and after a crash nothing tells that the superblock's counts are old ones.
- */
-static int free_of_groups(struct ext4_fs *fs, struct ext4_free_counts *ret_n)
-{
-        struct ext4_free_counts n = {0};
-
-        for (ext4_group_t g = 0; g < fs->nr_groups; g++) {
-                struct ext4_group group;
-                int ret = ext4_group_get(fs, g, 0, &group);
-
-                if (ret < 0)
-                        return ret;
-                n.blocks += (uint64_t)group.free_clusters << fs->cluster_bits;
-                n.inodes += group.free_inodes;
-        }
-        *ret_n = n;
-        return 0;
-}
-
-int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
-{
-        const struct ext4_super_block *sb = &fs->sb;
-        uint64_t overhead = overhead_blocks(fs);
-        uint64_t reserved = ext4_reserved_blocks(fs);
-        struct ext4_free_counts n;
-        int ret = free_of_groups(fs, &n);
-
-        if (ret < 0)
-                return ret;
-        n.blocks = min_t(uint64_t, n.blocks, fs->nr_blocks);
-        n.inodes = min_t(uint64_t, n.inodes, fs->nr_inodes);
-        *ret_st = (struct statvfs){
-                .f_bsize = fs->block_size,
-                .f_frsize = fs->block_size,
-                .f_blocks = fs->nr_blocks - min_t(uint64_t, overhead, fs->nr_blocks),
-                .f_bfree = n.blocks,
-                .f_bavail = n.blocks > reserved ? n.blocks - reserved : 0,
-                .f_files = fs->nr_inodes,
-                .f_ffree = n.inodes,
-                .f_favail = n.inodes,
-                .f_flag = ST_RDONLY,
-                .f_namemax = EXT4_NAME_LEN,
-        };
-        memcpy(&ret_st->f_fsid, sb->s_uuid, min_t(size_t, sizeof(ret_st->f_fsid), 16));
-        return 0;
+        return ret == -EBUSY ? -EIO : ret;
 }

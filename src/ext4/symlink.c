@@ -20,9 +20,9 @@ static uint64_t attribute_blocks(const struct ext4_inode *inode)
 }
 
 /* By what is allocated rather than by length: a short target may lie in a block. */
-static bool is_fast(const struct ext4_inode *inode, uint64_t len)
+bool ext4_symlink_is_fast(const struct ext4_inode *inode)
 {
-        if (len >= EXT4_I_BLOCK_SIZE)
+        if (atomic_load_explicit(&inode->vfs.size, memory_order_acquire) >= EXT4_I_BLOCK_SIZE)
                 return false;
         if (inode->blocks == attribute_blocks(inode))
                 return true;
@@ -35,7 +35,7 @@ static int read_target(struct ext4_inode *inode, char *target, uint64_t len)
 {
         if (inode->flags & EXT4_FL_INLINE_DATA)
                 memcpy(target, inode->inline_data, len); /* all of it is there: inline.c */
-        else if (is_fast(inode, len))
+        else if (ext4_symlink_is_fast(inode))
                 memcpy(target, inode->block, len);
         else
                 return ext4_read_data(inode, 0, target, len);

@@ -174,6 +174,14 @@ static uint32_t block_csum(const struct ext4_fs *fs, const void *data, size_t si
         return crc32c(crc, (const uint8_t *)data + at + sizeof(zero), size - at - sizeof(zero));
 }
 
+void ext4_xattr_block_seal(const struct ext4_fs *fs, uint64_t blk, void *data)
+{
+        struct ext4_xattr_header *header = data;
+
+        if (fs->has_metadata_csum)
+                header->h_checksum = le32_make(block_csum(fs, data, fs->block_size, blk));
+}
+
 int ext4_xattr_block_verify(const void *data, size_t size, uint64_t blk, const void *arg)
 {
         /* Reports go through the mount's log, which is all that changes. */
@@ -192,6 +200,31 @@ int ext4_xattr_block_verify(const void *data, size_t size, uint64_t blk, const v
                 return ext4_corrupt(&at, "attribute block: part of %u blocks",
                                     le32_get(header->h_blocks));
         return check_run(&at, &run);
+}
+
+/* ---- values elsewhere, for who takes them away ---- */
+
+static struct ext4_xattr_entry *first_outside(const struct run *run)
+{
+        for (const uint8_t *p = run->first; !is_end(p); p += entry_size(entry_at(p))) {
+                if (le32_get(entry_at(p)->e_value_inum) != 0)
+                        return (void *)(uintptr_t)p;
+        }
+        return NULL;
+}
+
+struct ext4_xattr_entry *ext4_xattr_ibody_outside(void *ibody, size_t size)
+{
+        struct run run;
+
+        return ibody_run(ibody, size, &run) ? first_outside(&run) : NULL;
+}
+
+struct ext4_xattr_entry *ext4_xattr_block_outside(void *data, size_t size)
+{
+        const struct run run = block_run(data, size);
+
+        return first_outside(&run);
 }
 
 /* ---- the attributes of an inode ---- */

@@ -11,6 +11,16 @@
  * belong to many inodes: its owner is 0. */
 int ext4_xattr_block_verify(const void *data, size_t size, uint64_t blk, const void *arg);
 
+/* Set the checksum of such a block. */
+void ext4_xattr_block_seal(const struct ext4_fs *fs, uint64_t blk, void *data);
+
+/*
+ * The first entry whose value is in an inode of its own, in the checked attribute space of an
+ * inode or in a checked block; NULL.
+ */
+struct ext4_xattr_entry *ext4_xattr_ibody_outside(void *ibody, size_t size);
+struct ext4_xattr_entry *ext4_xattr_block_outside(void *data, size_t size);
+
 /*
  * Find an attribute in the checked attribute space of an inode, with its value in place: the
  * value's length, or -ENODATA; -EUCLEAN when the value is in another inode.  *ret_value lies

@@ -47,8 +47,8 @@ enum iomap_op_flags {
 };
 
 /*
- * A file system's answers.  There is a table per purpose (read, report, later write), not one
- * function that switches on flags.
+ * A file system's answers.  There is a table per purpose (read, report, direct write, buffered
+ * write), not one function that switches on flags.
  */
 struct iomap_ops {
         /*
@@ -56,6 +56,10 @@ struct iomap_ops {
          * `len`, and longer: it does not know i_size (B9).  Called with the inode lock held,
          * shared at least; takes and drops the map lock; may read metadata.  On an error
          * nothing was begun and end is not called.
+         *
+         * For writing it allocates where there is a hole: the mapping is MAPPED or UNWRITTEN,
+         * in whole blocks; IOMAP_F_NEW when the blocks hold whatever was on the device.
+         * -ENOTBLK: not directly, the caller shall see to the rest (C27).
          */
         int (*begin)(struct vfs_inode *inode, uint64_t pos, uint64_t len, uint32_t op_flags,
                      struct iomap *ret_map);
@@ -86,7 +90,10 @@ struct iomap_iter {
         uint64_t pos; /* where the next byte is */
         uint64_t len; /* bytes left */
         uint32_t op_flags;
-        int status; /* set by the round: 0 or -errno */
+        int status;          /* set by the round: 0 or -errno */
+        uint64_t given_back; /* up to here end() has said that all is well; 0: nowhere */
+
+        bool has_first; /* `map` is set, and is that of the first round: begin is not called */
 
         struct iomap map; /* valid in a round; covers pos */
         uint64_t map_pos; /* pos and len when the round began */
@@ -138,6 +145,20 @@ struct iomap_dio {
         _Atomic int error;      /* the first one */
         struct iomap_bio first; /* the first device request */
         bool first_used;
+
+        uint32_t flags;          /* IOMAP_DIO_*; the submitter's, then the finisher's */
+        struct vfs_queue *queue; /* of the device requests; NULL: synchronous */
+        struct vfs_work work;
+        int stopped; /* why it is shorter than asked for; 0 */
+};
+
+/* What a write has met, and what is to be done about it when its I/O is over. */
+enum iomap_dio_flags {
+        IOMAP_DIO_WRITE = 1u << 0,
+        IOMAP_DIO_THROUGH = 1u << 1,   /* all of it is durable when its I/O is over (B7) */
+        IOMAP_DIO_NEED_SYNC = 1u << 2, /* the user is told only when it is durable */
+        IOMAP_DIO_UNWRITTEN = 1u << 3, /* blocks of it have to be converted (B40) */
+        IOMAP_DIO_NEW = 1u << 4,       /* blocks were allocated for it */
 };
 
 /*
@@ -152,7 +173,40 @@ struct iomap_dio {
 int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov_iter *iter,
                        const struct iomap_ops *ops);
 
-/* ---- buffered read ---- */
+/* How to write. */
+struct iomap_dio_write {
+        const struct iomap_ops *ops;
+        const struct iomap *first; /* what ops->begin would say first, or NULL */
+        bool wait;                 /* until the I/O is over, queue or not (R7) */
+};
+
+/*
+ * Direct write of iter->count > 0 bytes at iocb->pos.  The caller has checked alignment and
+ * limits, and holds the inode lock, shared at least, for the time of the call; exclusive, with
+ * `wait` and nothing else under way, when part of a block may be met that is not written, or
+ * that the size is moved behind: the rest of such blocks is zeroed (B4, C24).
+ *
+ * VFS_QUEUED: the I/O is under way, and nothing of the request may be touched (B32).  When it
+ * is over, iocb->complete() is called if nothing else is to be done; else the dio is put on the
+ * list of its queue, for vfs_super.finish.
+ *
+ * Any other result: the I/O is over, and it is for the caller to finish what dio->flags asks
+ * for, and to call iomap_dio_end().  The result is the count of bytes that were written, or
+ * -errno: then nothing may be converted.  A mapping that could not be had makes it shorter,
+ * and dio->stopped says why, unless it was the first.
+ *
+ * The size is not changed here.
+ */
+must_check int64_t iomap_dio_write(struct iomap_dio *dio, struct vfs_kiocb *iocb,
+                                   struct iov_iter *iter, const struct iomap_dio_write *how);
+
+/* For who finishes a write: its result, an error in its place, and the end of its being
+ * counted: from here on its inode may be truncated. */
+int64_t iomap_dio_result(const struct iomap_dio *dio);
+void iomap_dio_fail(struct iomap_dio *dio, int err);
+void iomap_dio_end(struct iomap_dio *dio);
+
+/* ---- buffered read and write ---- */
 
 /*
  * Read for callers that are not aligned, and for files whose data do not lie where direct
@@ -161,6 +215,16 @@ int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov
  */
 int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                             const struct iomap_ops *ops);
+
+/*
+ * Write at any position: iter->count > 0 bytes at iocb->pos, through memory.  The caller holds
+ * the inode lock exclusive and has waited for direct I/O.  In a round data is written to what
+ * begin() gave, whole blocks where it is UNWRITTEN or NEW; then end() does what has to follow:
+ * conversion, size.  Completed on the device when it returns, durable after a sync.  Bytes
+ * written before an error are returned.
+ */
+must_check int64_t iomap_buffered_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                                        const struct iomap_ops *ops);
 
 /* ---- reports ---- */
 

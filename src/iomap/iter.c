@@ -27,6 +27,8 @@ static int finish_round(struct iomap_iter *it)
                 ret = it->ops->end(it->inode, it->map_pos, it->map_len, done, it->op_flags,
                                    &it->map);
         it->map_len = 0;
+        if (ret == 0)
+                it->given_back = it->pos;
         if (it->status < 0)
                 return it->status; /* C30: the iteration's own error wins */
         if (ret < 0)
@@ -43,9 +45,13 @@ int iomap_iter_next(struct iomap_iter *it)
         if (it->len == 0)
                 return 0;
         it->status = 0;
-        ret = it->ops->begin(it->inode, it->pos, it->len, it->op_flags, &it->map);
-        if (ret < 0)
-                return ret;
+        if (it->has_first) {
+                it->has_first = false;
+        } else {
+                ret = it->ops->begin(it->inode, it->pos, it->len, it->op_flags, &it->map);
+                if (ret < 0)
+                        return ret;
+        }
         /* What begin promises (B9). */
         assert(it->map.length > 0);
         assert(it->map.offset <= it->pos);

@@ -5,19 +5,33 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "ext4/truncate.h"
+#include "ext4/write.h"
 #include "lib/lib.h"
 #include "util/alloc.h"
 
-#define OPEN_FLAGS (O_ACCMODE | O_DIRECT | O_CLOEXEC | O_NOATIME | O_LARGEFILE | O_NONBLOCK)
+#define OPEN_FLAGS                                                                    \
+        (O_ACCMODE | O_DIRECT | O_APPEND | O_DSYNC | O_SYNC | O_CLOEXEC | O_NOATIME | \
+         O_LARGEFILE | O_NONBLOCK)
 
 /* glibc says 0 for O_LARGEFILE on 64-bit hosts; programs pass what the kernel calls so. */
 #define KERNEL_O_LARGEFILE 0100000
 
+static bool reads(int flags)
+{
+        return (flags & O_ACCMODE) == O_RDONLY || (flags & O_ACCMODE) == O_RDWR;
+}
+
+static bool writes(int flags)
+{
+        return (flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR;
+}
+
 static int check_open(const struct ext4_inode *inode, int flags)
 {
-        if ((flags & O_ACCMODE) != O_RDONLY)
-                return -EROFS;
         if (flags & ~(OPEN_FLAGS | KERNEL_O_LARGEFILE))
+                return -EINVAL;
+        if (!reads(flags) && !writes(flags))
                 return -EINVAL;
         if (S_ISDIR(inode->mode))
                 return -EISDIR;
@@ -25,7 +39,18 @@ static int check_open(const struct ext4_inode *inode, int flags)
                 return -EINVAL;
         if (inode->flags & EXT4_FL_ENCRYPT)
                 return -ENOKEY;
-        return 0;
+        if (!writes(flags))
+                return 0;
+        if ((inode->flags & EXT4_FL_APPEND) && !(flags & O_APPEND))
+                return -EPERM;
+        return ext4_may_change(inode);
+}
+
+/* O_SYNC contains the bit of O_DSYNC. */
+static uint32_t write_flags(int flags)
+{
+        return (flags & O_APPEND ? VFS_APPEND : 0) | (flags & O_DSYNC ? VFS_DSYNC : 0) |
+               ((flags & O_SYNC) == O_SYNC ? VFS_SYNC : 0);
 }
 
 int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_file)
@@ -42,6 +67,11 @@ int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_fi
         ext4_iget_again(inode);
         file->inode = inode;
         file->direct = flags & O_DIRECT;
+        file->reads = reads(flags);
+        file->writes = writes(flags);
+        file->write_flags = write_flags(flags);
+        if (file->writes)
+                ext4_writer_open(inode);
         *ret_file = file;
         return 0;
 }
@@ -64,6 +94,8 @@ void uext4_close(struct uext4_file *file)
         if (!file)
                 return;
         vfs_pending_drain(file->inode->vfs.sb, &file->queued);
+        if (file->writes)
+                ext4_writer_close(file->inode);
         ext4_iput(file->inode);
         mem_free(file);
 }
@@ -93,6 +125,8 @@ ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov, int nr_i
                 ret = iov_iter_init(&iter, iov, nr_iov);
         if (ret < 0)
                 return ret;
+        if (!file->reads)
+                return -EBADF;
         if (pos > INT64_MAX)
                 return -EINVAL;
         if (file->direct)

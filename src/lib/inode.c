@@ -65,8 +65,8 @@ int uext4_stat(struct uext4_inode *handle, struct uext4_stat *ret_st)
                 .size = vfs_size(&inode->vfs),
                 .blocks = inode->blocks,
                 .atime = inode->atime,
-                .mtime = inode->mtime,
-                .ctime = inode->ctime,
+                .mtime = ext4_mtime(inode),
+                .ctime = ext4_ctime(inode),
                 .btime = inode->btime,
         };
         if (ext4_direct_fallback(inode) == EXT4_DIRECT_OK &&

@@ -12,6 +12,7 @@
 struct uext4_fs {
         struct ext4_fs *ext4;
         struct uext4_bdev *own_dev; /* closed at unmount; NULL: the caller's */
+        struct uext4_bdev *journal; /* likewise; NULL: none, or no longer needed */
 };
 
 static inline struct log_sink sink_of(const struct uext4_mount_params *params)
@@ -22,6 +23,8 @@ static inline struct log_sink sink_of(const struct uext4_mount_params *params)
 struct uext4_file {
         struct ext4_inode *inode;  /* a reference */
         bool direct;               /* O_DIRECT */
+        bool reads, writes;        /* the access mode */
+        uint32_t write_flags;      /* VFS_* that every write has: O_APPEND, O_DSYNC, O_SYNC */
         struct vfs_pending queued; /* requests on queues */
 };
 
@@ -68,5 +71,11 @@ int lib_open_journal(uint32_t flags, const struct lib_options *o, const struct l
 
 /* RWF_* to VFS_*; -EOPNOTSUPP for what a read does not have. */
 int lib_read_flags(int rwf, uint32_t *ret_flags);
+
+/* ---- write.c ---- */
+
+/* RWF_* and what the file was opened with, to VFS_*; -EOPNOTSUPP for what a write does not
+ * have. */
+int lib_write_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags);
 
 #endif

@@ -36,10 +36,136 @@ static int parse_size(const char *text, uint64_t *ret_value)
         return 0;
 }
 
+/* A number without a suffix, at most `max`. */
+static int parse_number(const char *text, uint32_t max, uint32_t *ret_value)
+{
+        unsigned long long n;
+        char *end;
+
+        if (text[0] < '0' || text[0] > '9')
+                return -EINVAL;
+        errno = 0;
+        n = strtoull(text, &end, 10);
+        if (errno || *end || n > max)
+                return -EINVAL;
+        *ret_value = (uint32_t)n;
+        return 0;
+}
+
+/* A word of a list, the place of which is the value. */
+static int parse_word(const char *text, const char *const *words, size_t nr,
+                      unsigned *ret_value)
+{
+        for (size_t i = 0; i < nr; i++) {
+                if (words[i] && strcmp(words[i], text) == 0) {
+                        *ret_value = (unsigned)i;
+                        return 0;
+                }
+        }
+        return -EINVAL;
+}
+
 static int take_ro(struct lib_options *o, const char *value)
 {
         o->ext4.read_only = true;
         return 0;
+}
+
+static int take_rw(struct lib_options *o, const char *value)
+{
+        o->ext4.read_only = false;
+        return 0;
+}
+
+/* Seconds, as ext4(5) has it; 0 is the default. */
+static int take_commit(struct lib_options *o, const char *value)
+{
+        uint32_t seconds;
+        int ret = parse_number(value, UINT32_MAX / 1000, &seconds);
+
+        if (ret == 0)
+                o->ext4.commit_ms = seconds * 1000;
+        return ret;
+}
+
+static void set_barrier(struct lib_options *o, bool on)
+{
+        o->ext4.nobarrier = !on;
+        o->ext4.given |= EXT4_GIVEN_BARRIER;
+}
+
+static int take_barrier(struct lib_options *o, const char *value)
+{
+        uint32_t on = 1;
+
+        if (value && parse_number(value, 1, &on) < 0)
+                return -EINVAL;
+        set_barrier(o, on);
+        return 0;
+}
+
+static int take_nobarrier(struct lib_options *o, const char *value)
+{
+        set_barrier(o, false);
+        return 0;
+}
+
+static int take_discard(struct lib_options *o, const char *value)
+{
+        o->ext4.discard = true;
+        o->ext4.given |= EXT4_GIVEN_DISCARD;
+        return 0;
+}
+
+static int take_nodiscard(struct lib_options *o, const char *value)
+{
+        o->ext4.discard = false;
+        o->ext4.given |= EXT4_GIVEN_DISCARD;
+        return 0;
+}
+
+static int take_errors(struct lib_options *o, const char *value)
+{
+        static const char *const words[] = {
+                [EXT4_ERRORS_CONTINUE] = "continue",
+                [EXT4_ERRORS_RO] = "remount-ro",
+                [EXT4_ERRORS_PANIC] = "panic",
+        };
+        unsigned n;
+
+        if (parse_word(value, words, ARRAY_LEN(words), &n) < 0)
+                return -EINVAL;
+        o->ext4.errors = (uint16_t)n;
+        o->ext4.given |= EXT4_GIVEN_ERRORS;
+        return 0;
+}
+
+static int take_data(struct lib_options *o, const char *value)
+{
+        static const char *const words[] = {
+                [EXT4_DATA_ORDERED] = "ordered",
+                [EXT4_DATA_WRITEBACK] = "writeback",
+                [EXT4_DATA_JOURNAL] = "journal",
+        };
+        unsigned n;
+
+        if (parse_word(value, words, ARRAY_LEN(words), &n) < 0)
+                return -EINVAL;
+        o->ext4.data = (enum ext4_data_mode)n;
+        o->ext4.given |= EXT4_GIVEN_DATA;
+        return 0;
+}
+
+static int take_resuid(struct lib_options *o, const char *value)
+{
+        o->ext4.given |= EXT4_GIVEN_RESUID;
+        return parse_number(value, UINT32_MAX, &o->ext4.resuid);
+}
+
+static int take_resgid(struct lib_options *o, const char *value)
+{
+        o->ext4.given |= EXT4_GIVEN_RESGID;
+        return parse_number(value, UINT32_MAX, &o->ext4.resgid);
 }
 
 static int take_noload(struct lib_options *o, const char *value)
@@ -83,20 +209,41 @@ static int take_journal_path(struct lib_options *o, const char *value)
         return 0;
 }
 
+enum value {
+        NO_VALUE,
+        WITH_VALUE,
+        MAYBE_VALUE,
+};
+
 static const struct option {
         const char *name;
-        bool has_value;
+        enum value value;
         int (*take)(struct lib_options *o, const char *value);
 } options[] = {
-        {"ro", false, take_ro},
-        {"noload", false, take_noload},
-        {"norecovery", false, take_noload},
-        {"nocsum", false, take_nocsum},
-        {"sb", true, take_sb},
-        {"offset", true, take_offset},
-        {"meta_cache", true, take_meta_cache},
-        {"journal_path", true, take_journal_path},
+        {"ro", NO_VALUE, take_ro},
+        {"rw", NO_VALUE, take_rw},
+        {"noload", NO_VALUE, take_noload},
+        {"norecovery", NO_VALUE, take_noload},
+        {"nocsum", NO_VALUE, take_nocsum},
+        {"sb", WITH_VALUE, take_sb},
+        {"offset", WITH_VALUE, take_offset},
+        {"meta_cache", WITH_VALUE, take_meta_cache},
+        {"journal_path", WITH_VALUE, take_journal_path},
+        {"commit", WITH_VALUE, take_commit},
+        {"barrier", MAYBE_VALUE, take_barrier},
+        {"nobarrier", NO_VALUE, take_nobarrier},
+        {"discard", NO_VALUE, take_discard},
+        {"nodiscard", NO_VALUE, take_nodiscard},
+        {"errors", WITH_VALUE, take_errors},
+        {"data", WITH_VALUE, take_data},
+        {"resuid", WITH_VALUE, take_resuid},
+        {"resgid", WITH_VALUE, take_resgid},
 };
+
+static bool value_fits(const struct option *option, const char *value)
+{
+        return option->value == MAYBE_VALUE || (option->value == WITH_VALUE) == (value != NULL);
+}
 
 static int take_option(struct lib_options *o, char *word, const struct log_sink *log)
 {
@@ -107,7 +254,7 @@ static int take_option(struct lib_options *o, char *word, const struct log_sink 
         for (size_t i = 0; i < ARRAY_LEN(options); i++) {
                 if (strcmp(options[i].name, word) != 0)
                         continue;
-                if (options[i].has_value == (value != NULL) && options[i].take(o, value) == 0)
+                if (value_fits(&options[i], value) && options[i].take(o, value) == 0)
                         return 0;
                 log_say(log, LOG_ERR, "mount option %s: bad value '%s'", word,
                         value ? value : "");
@@ -121,7 +268,9 @@ int lib_parse_options(const char *text, const struct log_sink *log,
                       struct lib_options *ret_options)
 {
         struct lib_options o = {
-                .ext4 = {.sb_block = 1, .meta_cache_bytes = EXT4_DEFAULT_META_CACHE},
+                .ext4 = {.read_only = true,
+                         .sb_block = 1,
+                         .meta_cache_bytes = EXT4_DEFAULT_META_CACHE},
         };
         size_t size = text ? strlen(text) + 1 : 1;
         _cleanup_mem_ char *copy = mem_zalloc(size);

@@ -15,6 +15,7 @@
 
 #include <unistd.h>
 
+#include "ext4/write.h"
 #include "lib/lib.h"
 #include "util/alloc.h"
 
@@ -39,6 +40,8 @@ struct uext4_queue {
         struct mtx lock;                       /* RANK_LEAF */
         struct entry *done_first, **done_last; /* [lock] */
         uint32_t nr_under_way;                 /* [lock] */
+        struct cond ended;                     /* an entry was done while the owner slept */
+        bool sleeping;                         /* [lock] the owner waits for `ended` */
         bool fetching; /* [lock] the owner is in wait and will look at the done list */
         int eventfd;   /* [lock] -1: none */
 };
@@ -73,6 +76,7 @@ int uext4_queue_new(struct uext4_fs *fs, unsigned depth, struct uext4_queue **re
                 q->free = &q->entries[i];
         }
         mtx_init(&q->lock, RANK_LEAF);
+        cond_init(&q->ended);
         vfs_queue_add(sb, &q->vfs);
         *ret_queue = q;
         return 0;
@@ -89,6 +93,8 @@ void uext4_queue_free(struct uext4_queue *q)
                 return;
         vfs_queue_remove(q->sb, &q->vfs);
         uext4_bdev_queue_free(q->vfs.bdev_queue); /* completes what is under way */
+        vfs_queue_finish(q->sb, &q->vfs);
+        cond_done(&q->ended);
         mtx_done(&q->lock);
         mem_free(q->entries);
         mem_free(q);
@@ -119,6 +125,8 @@ static void finish(struct entry *e, int64_t result)
         q->nr_under_way--;
         if (!q->fetching)
                 signal_locked(q);
+        if (q->sleeping)
+                cond_signal(&q->ended);
         mtx_unlock(&q->lock);
         /* From here on the owner may have reused the entry, and close may free the file. */
         vfs_pending_end(sb, &file->queued);
@@ -131,27 +139,43 @@ static void complete(struct vfs_kiocb *iocb, int64_t result)
 
 /* ---- submit ---- */
 
+static int64_t start_read(struct entry *e, struct iov_iter *iter)
+{
+        if (!e->file->direct)
+                return ext4_file_read_buffered(&e->iocb, iter);
+        return ext4_file_read_direct(&e->dio, &e->iocb, iter);
+}
+
+static int64_t start_write(struct entry *e, struct iov_iter *iter)
+{
+        if (!e->file->direct)
+                return ext4_file_write_buffered(&e->iocb, iter);
+        return ext4_file_write_direct(&e->dio, &e->iocb, iter);
+}
+
 static int64_t start(struct entry *e, const struct uext4_request *req)
 {
+        const bool write = req->op == UEXT4_WRITE;
         struct iov_iter iter;
         int ret;
 
-        if (req->op != UEXT4_READ || req->pos > INT64_MAX)
+        if ((!write && req->op != UEXT4_READ) || req->pos > INT64_MAX)
                 return -EINVAL;
+        if (write ? !req->file->writes : !req->file->reads)
+                return -EBADF;
         e->iocb = (struct vfs_kiocb){
                 .inode = &req->file->inode->vfs,
                 .pos = req->pos,
-                .queue = e->queue->vfs.bdev_queue,
+                .queue = &e->queue->vfs,
                 .complete = complete,
         };
-        ret = lib_read_flags(req->flags, &e->iocb.flags);
+        ret = write ? lib_write_flags(req->file, req->flags, &e->iocb.flags)
+                    : lib_read_flags(req->flags, &e->iocb.flags);
         if (ret == 0)
                 ret = iov_iter_init(&iter, req->iov, req->nr_iov);
         if (ret < 0)
                 return ret;
-        if (!req->file->direct)
-                return ext4_file_read_buffered(&e->iocb, &iter);
-        return ext4_file_read_direct(&e->dio, &e->iocb, &iter);
+        return write ? start_write(e, &iter) : start_read(e, &iter);
 }
 
 static void submit_one(struct uext4_queue *q, const struct uext4_request *req)
@@ -216,6 +240,32 @@ static int64_t time_left(uint64_t deadline, int64_t timeout_ns)
         return now < deadline ? (int64_t)(deadline - now) : 0;
 }
 
+/*
+ * Nothing is under way on the device, but requests are not done: a helper is finishing them.
+ * Sleep until it has.  -ETIME when the time is over.
+ */
+static int sleep_locked(struct uext4_queue *q, uint64_t deadline, int64_t left)
+{
+        bool in_time = true;
+
+        if (left == 0)
+                return -ETIME;
+        q->sleeping = true;
+        if (left < 0)
+                cond_wait(&q->ended, &q->lock);
+        else
+                in_time = cond_wait_until(&q->ended, &q->lock, deadline);
+        q->sleeping = false;
+        return in_time ? 0 : -ETIME;
+}
+
+static bool is_left_to_helpers(struct uext4_queue *q)
+{
+        return !q->done_first && q->nr_under_way > 0 &&
+               uext4_bdev_queue_in_flight(q->vfs.bdev_queue) == 0 &&
+               !atomic_load(&q->vfs.works);
+}
+
 int uext4_queue_wait(struct uext4_queue *q, struct uext4_completion *completions, unsigned min,
                      unsigned max, int64_t timeout_ns)
 {
@@ -234,7 +284,11 @@ int uext4_queue_wait(struct uext4_queue *q, struct uext4_completion *completions
                 left = n < min ? time_left(deadline, timeout_ns) : 0;
                 mtx_unlock(&q->lock);
                 ret = uext4_bdev_queue_drive(q->vfs.bdev_queue, left);
+                vfs_queue_finish(q->sb, &q->vfs);
                 mtx_lock(&q->lock);
+                if (ret == 0 && left != 0 && is_left_to_helpers(q) &&
+                    sleep_locked(q, deadline, left) < 0)
+                        left = 0;
                 if (ret < 0 || (ret == 0 && left == 0)) {
                         n += fetch_locked(q, completions + n, max - n);
                         break;

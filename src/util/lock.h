@@ -22,7 +22,8 @@
 
 enum lock_rank {
         RANK_INODE = 20, /* vfs_inode.lock, the outer lock of file I/O */
-        RANK_INVALIDATE = 30,
+        RANK_INODE_CHILD = 25, /* that of an inode found in a directory that is locked */
+        RANK_INVALIDATE = 30,  /* vfs_inode.invalidate_lock */
         RANK_HANDLE = 40, /* jbd2: start blocks for log space */
         RANK_PAGE = 50,
         RANK_MAP = 60,       /* the map lock: block map of one inode */
@@ -181,6 +182,19 @@ static inline void rwsem_read_lock(struct rwsem *s)
 static inline void rwsem_write_lock(struct rwsem *s)
 {
         LOCK_BEFORE(s);
+        if (!rwsem_write_trylock(s))
+                rwsem_write_lock_slow(s);
+}
+
+/* A second lock of the same kind, of which one knows that it comes later: the order is checked
+ * as if it had that rank. */
+static inline void rwsem_write_lock_nested(struct rwsem *s, enum lock_rank rank)
+{
+#ifdef UEXT4_LOCK_DEBUG
+        lock_debug_before(rank, s->name);
+#else
+        (void)rank;
+#endif
         if (!rwsem_write_trylock(s))
                 rwsem_write_lock_slow(s);
 }

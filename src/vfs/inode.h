@@ -17,9 +17,16 @@ struct vfs_inode {
 
         struct rwsem lock; /* RANK_INODE: operation against operation (B25) */
 
+        /* RANK_INVALIDATE: exclusive while blocks are taken away; who fills a cache with the
+         * file's data holds it shared (C39). */
+        struct rwsem invalidate_lock;
+
         /* Raised under `lock`, lowered at completion (C12).  Zero with `lock` held
          * exclusive means that no direct I/O is or can get under way. */
         struct vfs_pending dio;
+
+        /* The flush that what was written to the file needs: see vfs_written(). */
+        _Atomic uint64_t unflushed;
 };
 
 void vfs_inode_init(struct vfs_inode *inode, struct vfs_super *sb, uint64_t ino);
@@ -30,10 +37,31 @@ static inline uint64_t vfs_size(struct vfs_inode *inode)
         return atomic_load_explicit(&inode->size, memory_order_acquire);
 }
 
+/*
+ * Data of the file was written, completely, and is not durable: the next flush to begin makes
+ * it so.  Before the request is counted down.
+ */
+static inline void vfs_written(struct vfs_inode *inode)
+{
+        uint64_t need = atomic_load(&inode->sb->flushes_begun) + 1;
+        uint64_t old = atomic_load_explicit(&inode->unflushed, memory_order_relaxed);
+
+        while (old < need && !atomic_compare_exchange_weak(&inode->unflushed, &old, need))
+                ;
+}
+
+static inline bool vfs_needs_flush(struct vfs_inode *inode)
+{
+        return atomic_load(&inode->unflushed) > atomic_load(&inode->sb->flushes_done);
+}
+
 /* ---- one request ---- */
 
 enum vfs_kiocb_flags {
         VFS_NOWAIT = 1u << 0, /* -EAGAIN rather than sleep for a lock or metadata */
+        VFS_DSYNC = 1u << 1,  /* writes: durable, and to be found, before the user hears */
+        VFS_SYNC = 1u << 2,   /* with DSYNC: the times, too */
+        VFS_APPEND = 1u << 3, /* writes: at the end of the file, wherever that is */
 };
 
 /* In place of a result: the request goes on, complete() will be called. */
@@ -46,7 +74,7 @@ struct vfs_kiocb {
 
         /* With a queue the request may end later, through complete(); without, it is
          * synchronous. */
-        struct uext4_bdev_queue *queue;
+        struct vfs_queue *queue;
         void (*complete)(struct vfs_kiocb *iocb, int64_t result);
 };
 

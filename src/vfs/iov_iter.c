@@ -80,6 +80,21 @@ void iov_iter_copy_to(struct iov_iter *it, const void *src, uint64_t n)
         }
 }
 
+void iov_iter_copy_from(struct iov_iter *it, void *dst, uint64_t n)
+{
+        char *to = dst;
+
+        assert(n <= it->count);
+        while (n > 0) {
+                uint64_t piece = n;
+                const char *p = take(it, &piece);
+
+                memcpy(to, p, piece);
+                to += piece;
+                n -= piece;
+        }
+}
+
 int iov_iter_nr_segments(const struct iov_iter *it, uint64_t n)
 {
         struct iov_iter at = *it;

@@ -34,6 +34,7 @@ static inline void iov_iter_truncate(struct iov_iter *it, uint64_t n)
 /* Each of these moves the iterator on by n; n <= count. */
 void iov_iter_zero(struct iov_iter *it, uint64_t n);
 void iov_iter_copy_to(struct iov_iter *it, const void *src, uint64_t n);
+void iov_iter_copy_from(struct iov_iter *it, void *dst, uint64_t n);
 
 /* How many elements the next n bytes touch; 0 for n == 0. */
 int iov_iter_nr_segments(const struct iov_iter *it, uint64_t n);

@@ -27,6 +27,7 @@ void vfs_super_done(struct vfs_super *sb)
 void vfs_queue_add(struct vfs_super *sb, struct vfs_queue *queue)
 {
         queue->pins = 0;
+        atomic_init(&queue->works, NULL);
         mtx_lock(&sb->queue_lock);
         LIST_INSERT_HEAD(&sb->queues, queue, list);
         mtx_unlock(&sb->queue_lock);
@@ -39,6 +40,11 @@ void vfs_queue_remove(struct vfs_super *sb, struct vfs_queue *queue)
         while (queue->pins > 0)
                 cond_wait(&sb->queue_unpinned, &sb->queue_lock);
         mtx_unlock(&sb->queue_lock);
+}
+
+static bool is_busy(struct vfs_queue *q)
+{
+        return uext4_bdev_queue_in_flight(q->bdev_queue) > 0 || atomic_load(&q->works);
 }
 
 /* A busy queue other than those before `after`, pinned; `after` is unpinned.  A queue that was
@@ -58,7 +64,7 @@ static struct vfs_queue *next_busy(struct vfs_super *sb, struct vfs_queue *after
         } else {
                 q = LIST_FIRST(&sb->queues);
         }
-        while (q && uext4_bdev_queue_in_flight(q->bdev_queue) == 0)
+        while (q && !is_busy(q))
                 q = LIST_NEXT(q, list);
         if (q)
                 q->pins++;
@@ -76,9 +82,47 @@ bool vfs_help_queues(struct vfs_super *sb, int64_t timeout_ns)
                 /* A broken queue has told its owner; there is nothing to do about it here. */
                 if (uext4_bdev_queue_drive(q->bdev_queue, timeout_ns) < 0)
                         any = false;
+                vfs_queue_finish(sb, q);
         }
         return any;
 }
+
+/* ---- requests to be finished ---- */
+
+void vfs_queue_defer(struct vfs_queue *queue, struct vfs_work *work)
+{
+        work->next = atomic_load_explicit(&queue->works, memory_order_relaxed);
+        while (!atomic_compare_exchange_weak(&queue->works, &work->next, work))
+                ;
+}
+
+void vfs_queue_finish_works(struct vfs_super *sb, struct vfs_queue *queue)
+{
+        struct vfs_work *latest = atomic_exchange(&queue->works, NULL);
+        struct vfs_work *works = NULL;
+
+        while (latest) { /* turn the list round */
+                struct vfs_work *next = latest->next;
+
+                latest->next = works;
+                works = latest;
+                latest = next;
+        }
+        if (works)
+                sb->finish(sb, works);
+}
+
+/* ---- flushes ---- */
+
+void vfs_flush_end(struct vfs_super *sb, uint64_t number)
+{
+        uint64_t done = atomic_load(&sb->flushes_done);
+
+        while (done < number && !atomic_compare_exchange_weak(&sb->flushes_done, &done, number))
+                ;
+}
+
+/* ---- waiting ---- */
 
 void vfs_pending_wake(struct vfs_super *sb)
 {

@@ -22,6 +22,20 @@ enum vfs_counter {
         VFS_FALLBACK_DATA_JOURNAL,
         VFS_FALLBACK_VERITY,
         VFS_NOWAIT_AGAIN,
+        VFS_DIRECT_WRITES,
+        VFS_DIRECT_WRITE_BYTES,
+        VFS_DEVICE_WRITES,
+        VFS_FUA_WRITES, /* of these */
+        VFS_BUFFERED_WRITES,
+        VFS_OVERWRITES,    /* direct writes that changed nothing but bytes */
+        VFS_EXTENDS,       /* direct writes that moved the size */
+        VFS_ALLOCATIONS,   /* mappings made for them */
+        VFS_CONVERSIONS,   /* requests whose blocks became written at the end */
+        VFS_FALLBACK_HOLE, /* holes of files without extents */
+        VFS_LOCK_RESTARTS, /* the shared lock was not enough (C1) */
+        VFS_BATCHES,       /* of requests that were finished together */
+        VFS_SYNCS,         /* fsync and what is like it */
+        VFS_FLUSHES,       /* that those sent, beside those of commits */
         VFS_MAP_CACHE_HITS,
         VFS_MAP_CACHE_MISSES,
         VFS_NR_COUNTERS,
@@ -34,11 +48,17 @@ struct vfs_counter_stripe {
         _Atomic uint64_t value[VFS_NR_COUNTERS];
 } __attribute__((aligned(CACHE_LINE)));
 
+/* A request whose I/O is over and which needs more than telling its user: a transaction. */
+struct vfs_work {
+        struct vfs_work *next;
+};
+
 /* A device queue that is in use on a mount, so that whoever waits can help it. */
 struct vfs_queue {
         struct uext4_bdev_queue *bdev_queue;
         uint32_t pins; /* helpers that are driving it now [super.queue_lock] */
         LIST_ENTRY(vfs_queue) list;
+        _Atomic(struct vfs_work *) works; /* the latest first */
 };
 
 struct vfs_super {
@@ -51,6 +71,17 @@ struct vfs_super {
         struct cond queue_unpinned;
         LIST_HEAD(, vfs_queue) queues; /* [queue_lock] */
 
+        /*
+         * Finish what was put on a queue's list, in the order of its end: set by the file
+         * system before the first request.  Called by who has driven the queue, who has no
+         * handle open and holds no lock above RANK_INVALIDATE.  It tells the users.
+         */
+        void (*finish)(struct vfs_super *sb, struct vfs_work *works);
+
+        /* Flushes of the device are numbered as they begin; see vfs_written(). */
+        _Atomic uint64_t flushes_begun;
+        _Atomic uint64_t flushes_done; /* the highest number that has ended well */
+
         struct mtx drain_lock; /* RANK_DRAIN; sleepers on `ended` */
         struct cond ended;
         _Atomic uint32_t nr_sleepers;
@@ -62,6 +93,21 @@ void vfs_super_done(struct vfs_super *sb);
 /* Make a queue known to helpers, and unknown again: remove waits until no helper is in it. */
 void vfs_queue_add(struct vfs_super *sb, struct vfs_queue *queue);
 void vfs_queue_remove(struct vfs_super *sb, struct vfs_queue *queue);
+
+/*
+ * The I/O of a request on this queue is over: have it finished by who drives the queue.  Called
+ * from done().
+ */
+void vfs_queue_defer(struct vfs_queue *queue, struct vfs_work *work);
+
+void vfs_queue_finish_works(struct vfs_super *sb, struct vfs_queue *queue);
+
+/* After driving a queue.  No handle is open. */
+static inline void vfs_queue_finish(struct vfs_super *sb, struct vfs_queue *queue)
+{
+        if (atomic_load_explicit(&queue->works, memory_order_relaxed))
+                vfs_queue_finish_works(sb, queue);
+}
 
 /*
  * Architecture rule 5: drive every queue of the mount that has requests under way, each for
@@ -97,6 +143,20 @@ static inline void vfs_pending_end(struct vfs_super *sb, struct vfs_pending *p)
  * but leaf ones.
  */
 void vfs_pending_drain(struct vfs_super *sb, struct vfs_pending *p);
+
+/* ---- flushes ---- */
+
+/*
+ * A flush is about to begin; its number.  What was completed before this call is durable when
+ * it has ended.
+ */
+static inline uint64_t vfs_flush_begin(struct vfs_super *sb)
+{
+        return atomic_fetch_add(&sb->flushes_begun, 1) + 1;
+}
+
+/* It has ended well. */
+void vfs_flush_end(struct vfs_super *sb, uint64_t number);
 
 /* ---- counters ---- */
 

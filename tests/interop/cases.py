@@ -230,11 +230,12 @@ def case_features(ws, report):
     report.check(got.crash_text() is None and got.mount < 0, "an external journal: mount gave %s",
                  got.mount)
     report.check("journal" in log_text(got), "an external journal: the log says %s", log_text(got))
-    # a mount for writing becomes one for reading, and says so
-    expect_mount(report, "without ro", image, 0, "read-only", options="")
+    # a mount for writing that must not write becomes one for reading, and says so
+    odd = with_bits(ws, image, "odd", RO_COMPAT, 0x4000)
+    expect_mount(report, "rw with shared_blocks", odd, 0, "read-only.*shared_blocks", options="rw")
     expect_mount(report, "unknown option", image, errno.EINVAL, "frobnicate",
                  options="ro,frobnicate")
-    expect_mount(report, "noload without ro", image, errno.EINVAL, options="noload")
+    expect_mount(report, "noload with rw", image, errno.EINVAL, options="rw,noload")
 
 
 def case_statfs(ws, report):

@@ -22,6 +22,7 @@ import configs
 import harness
 import makers
 import oracles
+import writing
 
 
 def make_image(ws, cfg, long_run):
@@ -80,8 +81,12 @@ def run_config(cfg, long_run, keep, report):
         check_reader(report, ours)
         if ours.mount == 0 and ours.statfs and ours.info:
             compare_all(ws, report, ours, image, cfg)
-        print("%s: %d inodes; made in %.1f s, read in %.1f s, compared in %.1f s" % (
-            cfg.name, len(ours.inodes), made - started, read - made, time.monotonic() - read))
+        compared = time.monotonic()
+        if not long_run:
+            writing.check(ws, report, image, cfg)
+        print("%s: %d inodes; made in %.1f s, read in %.1f s, compared in %.1f s, written in "
+              "%.1f s" % (cfg.name, len(ours.inodes), made - started, read - made, compared - read,
+                          time.monotonic() - compared))
     finally:
         ws.close()
 

@@ -35,6 +35,9 @@ OUR_FREEDOM = [
     (0x178, 8, "KiB ever written: a count of the kernel that e2fsprogs keeps, too"),
     (0x40, 4, "time of the last check: a tool that opens an image without one sets it"),
     (0x279, 1, "its upper byte"),
+    (0x0C, 4, "free blocks: uext4 counts them, replay elsewhere leaves those of the log"),
+    (0x158, 4, "their upper half"),
+    (0x10, 4, "free inodes, too"),
     (0x3FC, 4, "checksum of all this"),
 ]
 STATE = (0x3A, 2, "e2fsck marks an error that ends the log quietly")
@@ -43,8 +46,6 @@ KERNEL_FREEDOM = [
     (0x2C, 4, "time of the mount"),
     (0x34, 2, "number of mounts"),
     (0x88, 64, "where it was mounted"),
-    (0x0C, 4, "free blocks, which it counts anew"),
-    (0x10, 4, "free inodes, too"),
 ]
 
 
@@ -306,14 +307,15 @@ class Written:
         at = journal_start(self.image) * self.bs
         cases.put_bytes(self.image, at + 0x18, struct.pack(">I", sequence))
 
-    def write(self, blocks, escaped=(), commit=True):
-        """One transaction with copies of these blocks."""
+    def write(self, blocks, escaped=(), commit=True, data=None):
+        """One transaction with copies of these blocks, random ones unless given."""
         path = self.ws.path("blocks-%d" % self.nr)
         self.nr += 1
-        data = b""
-        for b in blocks:
-            one = self.random.randbytes(self.bs)
-            data += (MAGIC + one[4:]) if b in escaped else one
+        if data is None:
+            data = b""
+            for b in blocks:
+                one = self.random.randbytes(self.bs)
+                data += (MAGIC + one[4:]) if b in escaped else one
         makers.write(path, data)
         self.commands.append("jw %s -b %s %s" % ("" if commit else "-c",
                                                  ",".join(map(str, blocks)), path))
@@ -433,6 +435,28 @@ def case_ends(ws, report):
     recover(report, "a damaged descriptor", damaged, code=1)
     report.check(read_all(damaged) == before, "a damaged descriptor: the image was changed")
     check_refused(report, ws, "a damaged descriptor", damaged, "damaged")
+
+
+def case_errors(ws, report):
+    """The log brings an old superblock back, and errors that only the newer one knew stay (J33)."""
+    error = {0x3A: (2, 3), 0x194: (4, 3), 0x198: (4, 77), 0x19C: (4, 12), 0x1C8: (4, 99),
+             0x1CC: (4, 78), 0x1D0: (4, 13), 0x27A: (1, 5), 0x27B: (1, 6)}
+    for newer in ("device", "log"):
+        w = Written(ws, configs.EXT3, 1024, "")
+        old = bytearray(read_all(w.image)[SB:SB + 1024])
+        logged = bytearray(old)
+        if newer == "log":
+            for at, (size, value) in error.items():
+                logged[at:at + size] = value.to_bytes(size, "little")
+        w.write([SB // 1024], data=bytes(logged))
+        image = w.done(report, newer)
+        for at, (size, value) in error.items():
+            if newer == "device":
+                cases.put_bytes(image, SB + at, value.to_bytes(size, "little"))
+        told = recover(report, newer, image)
+        report.equal(newer + ": blocks", told and told["blocks"], 1)
+        for at, (size, value) in error.items():
+            report.equal("%s: field %#x" % (newer, at), cases.get_le(image, SB + at, size), value)
 
 
 # ---- crash copies of what the kernel writes -----------------------------------------
@@ -630,6 +654,7 @@ def check_live(report, ws, what, image, orphans, options):
                        {journal_start(image)})
     cases.check_same(report, what + ": the tree beside the kernel's", harness.Image(kernel),
                      harness.Image(ours))
+    check_counts(report, what, ours)
     if orphans:
         harness.run(["e2fsck", "-fy", ours], check=False)
     check_clean(report, what, ours)
@@ -647,6 +672,17 @@ def kernel_recover(ws, image, options, how="ro"):
         ws.umount(point)
     finally:
         loops.close()
+
+
+def check_counts(report, what, image):
+    """The superblock has the free blocks and inodes that its groups add up to."""
+    text = harness.run(["dumpe2fs", image]).stdout.decode(errors="replace")
+    groups = re.findall(r"(\d+) free (?:blocks|clusters), (\d+) free inodes", text)
+    free = [int(re.search(name + r":\s+(\d+)", text).group(1))
+            for name in ("Free blocks", "Free inodes")]
+    report.check(groups, "%s: dumpe2fs shows no group", what)
+    report.equal(what + ": free blocks", free[0], sum(int(n) for n, _ in groups))
+    report.equal(what + ": free inodes", free[1], sum(int(n) for _, n in groups))
 
 
 def check_clean(report, what, image):

@@ -384,6 +384,116 @@ static void random_facts_stay_true(void **state)
         }
 }
 
+/* ---- changes of the map (C37, C38) ---- */
+
+static void forgetting_the_middle_keeps_both_ends(void **state)
+{
+        struct cache c;
+
+        cache_init(&c);
+        insert(&c, 100, 50, 5000, EXT4_MAP_WRITTEN);
+        ext4_es_forget(&c.es, 110, 130, &c.total);
+        assert_found(&c, 100, (struct ext4_map){100, 10, 5000, EXT4_MAP_WRITTEN});
+        assert_unknown(&c, 110);
+        assert_unknown(&c, 129);
+        assert_found(&c, 130, (struct ext4_map){130, 20, 5030, EXT4_MAP_WRITTEN});
+        assert_int_equal(c.es.nr, 2);
+        cache_done(&c);
+}
+
+static void forgetting_takes_what_lies_inside_and_cuts_what_touches(void **state)
+{
+        struct cache c;
+
+        cache_init(&c);
+        insert(&c, 0, 10, 100, EXT4_MAP_WRITTEN);
+        insert(&c, 20, 10, 200, EXT4_MAP_UNWRITTEN);
+        insert(&c, 40, 10, 300, EXT4_MAP_WRITTEN);
+        insert(&c, 60, EXT4_NR_LBLKS - 60, 0, EXT4_MAP_HOLE);
+        ext4_es_forget(&c.es, 5, 45, &c.total);
+        assert_found(&c, 4, (struct ext4_map){0, 5, 100, EXT4_MAP_WRITTEN});
+        assert_unknown(&c, 5);
+        assert_unknown(&c, 20);
+        assert_found(&c, 45, (struct ext4_map){45, 5, 305, EXT4_MAP_WRITTEN});
+        ext4_es_forget(&c.es, 47, EXT4_NR_LBLKS, &c.total);
+        assert_found(&c, 46, (struct ext4_map){45, 2, 305, EXT4_MAP_WRITTEN});
+        assert_unknown(&c, 60);
+        assert_unknown(&c, EXT4_MAX_LBLK);
+        ext4_es_forget(&c.es, 0, EXT4_NR_LBLKS, &c.total);
+        assert_int_equal(c.es.nr, 0);
+        cache_done(&c);
+}
+
+static void change_is_all_that_is_known_of_its_range(void **state)
+{
+        const struct ext4_map new = {30, 10, 900, EXT4_MAP_UNWRITTEN};
+        struct cache c;
+
+        cache_init(&c);
+        insert(&c, 0, 1000, 0, EXT4_MAP_HOLE);
+        ext4_es_set(&c.es, &new, &c.total);
+        assert_found(&c, 0, (struct ext4_map){0, 30, 0, EXT4_MAP_HOLE});
+        assert_found(&c, 35, new);
+        assert_found(&c, 40, (struct ext4_map){40, 960, 0, EXT4_MAP_HOLE});
+        assert_int_equal(c.es.nr, 3);
+        cache_done(&c);
+}
+
+static void each_change_is_counted_and_nothing_else(void **state)
+{
+        const struct ext4_map new = {3, 1, 900, EXT4_MAP_WRITTEN};
+        struct ext4_map got;
+        struct cache c;
+        uint64_t seq;
+
+        cache_init(&c);
+        seq = ext4_es_seq(&c.es);
+        insert(&c, 0, 10, 500, EXT4_MAP_WRITTEN);
+        assert_true(ext4_es_lookup(&c.es, 3, &got));
+        ext4_es_clear(&c.es, &c.total);
+        assert_int_equal(ext4_es_seq(&c.es), seq);
+        ext4_es_forget(&c.es, 0, 1, &c.total); /* also when nothing was known */
+        assert_int_equal(ext4_es_seq(&c.es), seq + 1);
+        ext4_es_set(&c.es, &new, &c.total);
+        assert_int_equal(ext4_es_seq(&c.es), seq + 2);
+        cache_done(&c);
+}
+
+/* The truth changes with the cache: what it says stays true of the map as it is now. */
+static void random_changes_leave_nothing_false(void **state)
+{
+        uint64_t seed = t_seed();
+
+        for (int round = 0; round < 200; round++) {
+                struct cache c;
+                struct model m;
+
+                cache_init(&c);
+                model_fill(&m, &seed);
+                for (int i = 0; i < 150; i++) {
+                        uint32_t at = (uint32_t)t_below(&seed, NR_BLKS);
+                        struct ext4_map map = model_fact(&m, at, &seed);
+
+                        if (t_below(&seed, 3) > 0) {
+                                ext4_es_insert(&c.es, &map, &c.total);
+                        } else if (t_below(&seed, 2) == 0) {
+                                ext4_es_forget(&c.es, map.lblk, map.lblk + map.len, &c.total);
+                        } else {
+                                map.type = EXT4_MAP_UNWRITTEN;
+                                map.pblk = 1000000 + t_below(&seed, 1000);
+                                for (uint64_t j = 0; j < map.len; j++)
+                                        m.of[map.lblk + j] =
+                                                (struct ext4_map){map.lblk + (uint32_t)j, 1,
+                                                                  map.pblk + j, map.type};
+                                ext4_es_set(&c.es, &map, &c.total);
+                        }
+                        memset(m.known, true, sizeof(m.known));
+                        assert_tree_sound(&c, &m);
+                }
+                cache_done(&c);
+        }
+}
+
 /* ---- threads ---- */
 
 struct shared {
@@ -450,6 +560,11 @@ int main(void)
                 cmocka_unit_test(clear_forgets_and_counts_down),
                 cmocka_unit_test(without_memory_it_knows_less_but_nothing_wrong),
                 cmocka_unit_test(random_facts_stay_true),
+                cmocka_unit_test(forgetting_the_middle_keeps_both_ends),
+                cmocka_unit_test(forgetting_takes_what_lies_inside_and_cuts_what_touches),
+                cmocka_unit_test(change_is_all_that_is_known_of_its_range),
+                cmocka_unit_test(each_change_is_counted_and_nothing_else),
+                cmocka_unit_test(random_changes_leave_nothing_false),
                 cmocka_unit_test(threads_that_say_the_same_agree),
         };
 

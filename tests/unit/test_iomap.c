@@ -191,6 +191,7 @@ static const char *const mode_names[] = {"sync", "queued"};
 struct dio_req {
         struct vfs_kiocb iocb;
         struct iomap_dio dio;
+        struct vfs_queue queue;
         int64_t result;
         uint32_t
                 pending_at_complete; /* the inode's count of direct I/O, as complete() saw it */
@@ -215,9 +216,10 @@ static int64_t start_read(struct fake *f, struct dio_req *r, struct uext4_bdev_q
                 .inode = &f->inode,
                 .pos = pos,
                 .flags = flags,
-                .queue = queue,
+                .queue = queue ? &r->queue : NULL,
                 .complete = on_complete,
         };
+        r->queue.bdev_queue = queue;
         atomic_store(&r->nr_completes, 0);
         T_CHECK(iov_iter_init(&iter, iov, nr) == 0);
         return iomap_dio_read(&r->dio, &r->iocb, &iter, &fake_ops);

@@ -37,8 +37,8 @@
  *   recover_from: error before the log is emptied             test_ext4_power_cuts
  *   recover_from: the flag goes last                          test_ext4_power_cuts
  *   has_error: either place                                   test_ext4_error
- *   change_super: FUA                                         test_ext4_power_cuts
- *   change_super: the copy on the device                      test_ext4_error
+ *   ext4_super_write_home: FUA                                test_ext4_power_cuts
+ *   ext4_super_write_home: the copy on the device             test_ext4_error
  */
 
 #include "ext4/journal.h"

@@ -536,8 +536,8 @@ static const struct {
         {INCOMPAT, 13, "metadata_csum_seed", FULL},
         {INCOMPAT, 14, "large_dir", FULL},
         {INCOMPAT, 15, "inline_data", FULL},
-        {INCOMPAT, 16, "encrypt", READS},
-        {INCOMPAT, 17, "casefold", READS},
+        {INCOMPAT, 16, "encrypt", FULL},
+        {INCOMPAT, 17, "casefold", FULL},
         {RO_COMPAT, 0, "sparse_super", FULL},
         {RO_COMPAT, 1, "large_file", FULL},
         {RO_COMPAT, 2, "btree_dir", READS},
@@ -551,9 +551,9 @@ static const struct {
         {RO_COMPAT, 10, "metadata_csum", FULL},
         {RO_COMPAT, 11, "replica", READS},
         {RO_COMPAT, 12, "read-only", READS},
-        {RO_COMPAT, 13, "project", READS},
+        {RO_COMPAT, 13, "project", FULL},
         {RO_COMPAT, 14, "shared_blocks", READS},
-        {RO_COMPAT, 15, "verity", READS},
+        {RO_COMPAT, 15, "verity", FULL},
         {RO_COMPAT, 16, "orphan_present", FULL},
 };
 
@@ -660,9 +660,8 @@ static void readonly_reason_names_the_strongest(void **state)
                 {"asked for, everything else too", true, 0x80000001, UEXT4_BDEV_OPEN_READONLY,
                  "mounted with ro", false},
                 {"unknown feature", false, 0x80000001, 0, "FEATURE_R31", true},
-                {"known feature", false, 0x8001, UEXT4_BDEV_OPEN_READONLY, "verity", true},
+                {"known feature", false, 0x101, UEXT4_BDEV_OPEN_READONLY, "quota", true},
                 {"device", false, 1, UEXT4_BDEV_OPEN_READONLY, "the device is read-only", true},
-                {"nothing", false, 1, 0, "this version of uext4 does not write", true},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {

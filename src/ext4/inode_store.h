@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef EXT4_INODE_STORE_H
+#define EXT4_INODE_STORE_H
+
+/*
+ * Inodes on their way to disk.
+ *
+ *      ext4_inode_begin(h, inode, &loc)        may fail: before the first change
+ *      ... change the fields of the inode ...
+ *      ext4_inode_store(h, inode, &loc)        cannot fail
+ *
+ * or, where nothing must be undone when it fails, ext4_inode_dirty(h, inode) at the end.
+ *
+ * The caller holds what guards the fields: the inode lock exclusive, or the map lock for what
+ * belongs to the map (blocks, block, disk_size).
+ */
+
+#include "ext4/ext4.h"
+#include "jbd2/jbd2.h"
+
+/* The block of the inode table that the inode lies in. */
+#define EXT4_INODE_CREDITS 1u
+
+/* A raw inode that may be written. */
+struct ext4_iloc {
+        struct buf *buf;
+        struct ext4_inode_disk *raw; /* fs->inode_size bytes */
+};
+
+/* -EIO and the like, -EROFS, -ENOMEM: nothing has happened. */
+must_check int ext4_inode_begin(struct jbd2_handle *h, struct ext4_inode *inode,
+                                struct ext4_iloc *ret_loc);
+
+/*
+ * All fields of the inode to disk, with its checksum; lets go.  Keeps what the struct does not
+ * have: i_dtime, which belongs to orphan.c and ialloc.c, and the version.  Of i_size it is
+ * disk_size that is stored.
+ */
+void ext4_inode_store(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc);
+
+/* Nothing was changed: let go. */
+void ext4_iloc_put(struct ext4_iloc *loc);
+
+/* Begin and store. */
+must_check int ext4_inode_dirty(struct jbd2_handle *h, struct ext4_inode *inode);
+
+/*
+ * The map of the inode has changed in this transaction, below the root perhaps, where the
+ * inode itself does not show it: fdatasync must wait for it (B5, B6).  Called by who changes
+ * maps; ext4_inode_store() sees all other reasons itself.
+ */
+void ext4_inode_map_changed(struct jbd2_handle *h, struct ext4_inode *inode);
+
+/* The largest i_blocks, in units of 512 bytes, that an inode of this file system can hold. */
+uint64_t ext4_inode_max_blocks(const struct ext4_fs *fs);
+
+/* ---- by number, for who has no object: orphan.c, ialloc.c ---- */
+
+must_check int ext4_iloc_begin(struct jbd2_handle *h, struct ext4_fs *fs, uint32_t ino,
+                               struct ext4_iloc *ret_loc);
+
+/* Set i_dtime of the raw inode, which is the next orphan or the time of deletion; lets go. */
+void ext4_iloc_store_dtime(struct jbd2_handle *h, struct ext4_fs *fs, uint32_t ino,
+                           struct ext4_iloc *loc, uint32_t dtime);
+
+/* The raw inode from the struct's fields (pure, but for the checksum's seed). */
+void ext4_inode_encode(const struct ext4_inode *inode, struct ext4_inode_disk *raw);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What follows the I/O of a direct write.
+ *
+ * The order is that of C16: convert, size, count down, sync, tell.  Of a request that has
+ * failed nothing is converted (B40).
+ */
+
+#include "ext4/write_path.h"
+
+/* ---- conversion ---- */
+
+/* The range that is on the device. */
+static int convert(struct jbd2_handle *h, struct iomap_dio *dio)
+{
+        struct vfs_kiocb *iocb = dio->iocb;
+
+        vfs_count(iocb->inode->sb, VFS_CONVERSIONS);
+        return ext4_write_convert(h, ext4_inode_of(iocb->inode), iocb->pos,
+                                  iocb->pos + dio->done, 0);
+}
+
+static int convert_one(struct iomap_dio *dio)
+{
+        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode), 0, &h);
+
+        if (ret < 0)
+                return ret;
+        ret = convert(h, dio);
+        return first_error(ret, jbd2_stop(h));
+}
+
+int64_t ext4_end_write(struct iomap_dio *dio, int64_t result)
+{
+        int ret = 0;
+
+        if (result > 0 && (dio->flags & IOMAP_DIO_UNWRITTEN))
+                ret = convert_one(dio);
+        iomap_dio_end(dio);
+        return ret < 0 ? ret : result;
+}
+
+/* ---- behind the size ---- */
+
+int ext4_begin_extend(struct ext4_inode *inode)
+{
+        struct jbd2_handle *h;
+        int ret;
+
+        if (ext4_is_orphan(inode))
+                return 0;
+        ret = jbd2_start(inode->fs->journal, EXT4_ORPHAN_CREDITS, 0, &h);
+        if (ret < 0)
+                return ret;
+        ret = ext4_orphan_add(h, inode);
+        return first_error(ret, jbd2_stop(h));
+}
+
+enum orphan_end {
+        KEEP_ORPHAN, /* it is none, or there is something left to do */
+        END_ORPHAN,
+};
+
+/* The new size, and what else belongs to its transaction (C14). */
+static int publish(struct iomap_dio *dio, enum orphan_end orphan)
+{
+        const uint32_t rest = EXT4_GROW_CREDITS + EXT4_INODE_CREDITS + EXT4_ORPHAN_CREDITS;
+        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
+        const uint64_t pos = dio->iocb->pos, end = pos + dio->done;
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode) + rest, 0, &h);
+
+        if (ret < 0)
+                return ret;
+        if (dio->flags & IOMAP_DIO_UNWRITTEN)
+                ret = ext4_write_convert(h, inode, pos, end, rest);
+        if (ret == 0)
+                ret = ext4_write_grow(h, inode, end); /* after the conversion: B44 */
+        if (ret == 0 && orphan == END_ORPHAN)
+                ret = ext4_orphan_del(h, inode);
+        return first_error(ret, jbd2_stop(h));
+}
+
+static int end_orphan(struct ext4_inode *inode)
+{
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, EXT4_ORPHAN_CREDITS, 0, &h);
+
+        if (ret < 0)
+                return ret;
+        ret = ext4_orphan_del(h, inode);
+        return first_error(ret, jbd2_stop(h));
+}
+
+/* Blocks that were allocated behind what is the size now, and the orphan entry. */
+static int clean_up(struct ext4_inode *inode, bool has_new)
+{
+        int ret = has_new ? ext4_truncate_tail(inode) : end_orphan(inode);
+
+        if (ret < 0) /* it stays one on disk, for the next mount: B43 */
+                ret = first_error(ret, ext4_orphan_del(NULL, inode));
+        return ret;
+}
+
+int64_t ext4_end_extend(struct iomap_dio *dio, int64_t result, bool is_orphan)
+{
+        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
+        const bool has_new = dio->flags & IOMAP_DIO_NEW;
+        bool left = is_orphan && (result <= 0 || (dio->stopped && has_new));
+        int ret = 0;
+
+        if (result > 0) {
+                ret = publish(dio, is_orphan && !left ? END_ORPHAN : KEEP_ORPHAN);
+                vfs_count(inode->vfs.sb, VFS_EXTENDS);
+        }
+        if (ret < 0)
+                left = is_orphan;
+        iomap_dio_end(dio);
+        if (left) {
+                int err = clean_up(inode, has_new);
+
+                if (result > 0)
+                        ret = first_error(ret, err);
+        }
+        return ret < 0 ? ret : result;
+}
+
+/* ---- requests that are reaped together ---- */
+
+static struct iomap_dio *dio_of(struct vfs_work *work)
+{
+        return container_of(work, struct iomap_dio, work);
+}
+
+static bool needs_conversion(const struct iomap_dio *dio)
+{
+        return (dio->flags & IOMAP_DIO_UNWRITTEN) && iomap_dio_result(dio) > 0;
+}
+
+/* Under a handle that is shared by all of the list. */
+static void convert_all(struct jbd2_handle *h, struct vfs_work *works)
+{
+        for (struct vfs_work *w = works; w; w = w->next) {
+                struct iomap_dio *dio = dio_of(w);
+                int ret;
+
+                if (!needs_conversion(dio))
+                        continue;
+                ret = jbd2_ensure(h, ext4_map_convert_credits(ext4_inode_of(dio->iocb->inode)),
+                                  0);
+                if (ret >= 0)
+                        ret = convert(h, dio);
+                if (ret < 0)
+                        iomap_dio_fail(dio, ret);
+        }
+}
+
+static void fail_unconverted(struct vfs_work *works, int err)
+{
+        for (struct vfs_work *w = works; w; w = w->next) {
+                if (needs_conversion(dio_of(w)))
+                        iomap_dio_fail(dio_of(w), err);
+        }
+}
+
+static void convert_works(struct ext4_fs *fs, struct vfs_work *works)
+{
+        struct vfs_work *w = works;
+        struct jbd2_handle *h;
+        int ret;
+
+        while (w && !needs_conversion(dio_of(w)))
+                w = w->next;
+        if (!w)
+                return;
+        ret = jbd2_start(fs->journal, 0, 0, &h); /* each brings its credits */
+        if (ret == 0) {
+                convert_all(h, w);
+                ret = jbd2_stop(h);
+        }
+        if (ret < 0)
+                fail_unconverted(w, ret);
+}
+
+/* The first commit makes all of the list durable; for the others there is nothing left. */
+static void sync_works(struct vfs_work *works)
+{
+        for (struct vfs_work *w = works; w; w = w->next) {
+                struct iomap_dio *dio = dio_of(w);
+                int ret;
+
+                if (!(dio->flags & IOMAP_DIO_NEED_SYNC) || iomap_dio_result(dio) < 0)
+                        continue;
+                ret = ext4_fsync(ext4_inode_of(dio->iocb->inode),
+                                 dio->iocb->flags & VFS_SYNC ? EXT4_SYNC_ALL : EXT4_SYNC_DATA);
+                if (ret < 0)
+                        iomap_dio_fail(dio, ret);
+        }
+}
+
+void ext4_finish_writes(struct vfs_super *sb, struct vfs_work *works)
+{
+        struct ext4_fs *fs = container_of(sb, struct ext4_fs, vfs);
+        struct vfs_work *next;
+
+        vfs_count(sb, VFS_BATCHES);
+        convert_works(fs, works);
+        for (struct vfs_work *w = works; w; w = w->next)
+                iomap_dio_end(dio_of(w));
+        sync_works(works);
+        for (struct vfs_work *w = works; w; w = next) {
+                struct iomap_dio *dio = dio_of(w);
+
+                next = w->next; /* the user may use the memory again */
+                dio->iocb->complete(dio->iocb, iomap_dio_result(dio));
+        }
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Where a write goes: the answers for iomap, and what allocation and conversion are for it.
+ *
+ * Direct writes allocate by the table of ext4_alloc_mode(), each mapping under a handle of its
+ * own that is closed before the data is sent (B15).
+ *
+ * Buffered writes allocate unwritten blocks and convert them in end(), with the size.  A file
+ * without extents knows no unwritten blocks: there the handle that has allocated stays
+ * open from begin() to end(), so that the transaction cannot become durable before the data is
+ * on the device.
+ */
+
+#include <unistd.h>
+
+#include "ext4/balloc.h"
+#include "ext4/indirect_change.h"
+#include "ext4/write_path.h"
+
+/* B13: what one mapping allocates at most. */
+#define MAX_ALLOC_BLOCKS 4096u
+
+/* The same while a handle stays open across I/O. */
+#define MAX_HELD_BYTES (256u << 10)
+
+/* ---- looking ---- */
+
+/* B5, B6: whether fdatasync would have metadata to write, after a write up to `end`. */
+static bool is_dirty(struct ext4_inode *inode, uint64_t end)
+{
+        return end > vfs_size(&inode->vfs) ||
+               !jbd2_is_durable(inode->fs->journal, atomic_load(&inode->datasync_tid));
+}
+
+int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t end, uint32_t op_flags,
+                    struct iomap *ret_map)
+{
+        int ret = ext4_read_ops.begin(&inode->vfs, pos, end - pos, op_flags, ret_map);
+
+        if (ret == 0 && is_dirty(inode, end))
+                ret_map->flags |= IOMAP_F_DIRTY;
+        return ret;
+}
+
+/* ---- allocating ---- */
+
+/* In a map without extents. */
+static int alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
+                          const struct ext4_map_request *req, struct ext4_map *ret_map)
+{
+        const struct ext4_indirect_request want = {
+                .lblk = req->lblk,
+                .len = (uint32_t)req->len,
+                .alloc_flags = EXT4_ALLOC_DATA | req->alloc_flags,
+        };
+        struct ext4_iloc loc;
+        int ret = ext4_inode_begin(h, inode, &loc);
+
+        if (ret < 0)
+                return ret;
+        rwsem_write_lock(&inode->map_lock);
+        ret = ext4_indirect_alloc(h, inode, &want, ret_map);
+        if (ret == 0)
+                ext4_es_set(&inode->es, ret_map, &inode->fs->nr_cached_extents);
+        ext4_inode_map_changed(h, inode);
+        ext4_inode_store(h, inode, &loc);
+        rwsem_write_unlock(&inode->map_lock);
+        return ret;
+}
+
+static bool has_extents(const struct ext4_inode *inode)
+{
+        return inode->flags & EXT4_FL_EXTENTS;
+}
+
+static uint32_t alloc_credits(const struct ext4_inode *inode)
+{
+        return has_extents(inode) ? ext4_map_alloc_credits(inode)
+                                  : EXT4_INDIRECT_ALLOC_CREDITS + EXT4_INODE_CREDITS;
+}
+
+static int alloc(struct jbd2_handle *h, struct ext4_inode *inode,
+                 const struct ext4_map_request *req, struct ext4_map *ret_map)
+{
+        int ret = has_extents(inode) ? ext4_map_alloc(h, inode, req, ret_map)
+                                     : alloc_indirect(h, inode, req, ret_map);
+
+        if (ret == 0)
+                vfs_count(inode->vfs.sb, VFS_ALLOCATIONS);
+        return ret;
+}
+
+/* Allocate under a handle, which is closed, or with `more` credits left open for the caller. */
+enum handle_end {
+        CLOSE_HANDLE,
+        KEEP_HANDLE,
+};
+
+struct handle_need {
+        uint32_t more, revokes;
+        enum handle_end end;
+};
+
+static int alloc_once(struct ext4_inode *inode, const struct ext4_map_request *req,
+                      const struct handle_need *need, struct ext4_map *ret_map)
+{
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, alloc_credits(inode) + need->more,
+                             need->revokes, &h);
+
+        if (ret < 0)
+                return ret;
+        ret = alloc(h, inode, req, ret_map);
+        if (ret == 0 && need->end == KEEP_HANDLE)
+                return 0;
+        return first_error(ret, jbd2_stop(h));
+}
+
+/* B16: space that was freed may be had once that is durable. */
+static int alloc_retrying(struct ext4_inode *inode, const struct ext4_map_request *req,
+                          const struct handle_need *need, struct ext4_map *ret_map)
+{
+        int tries = 0;
+
+        for (;;) {
+                int ret = alloc_once(inode, req, need, ret_map);
+                int again;
+
+                if (ret != -ENOSPC)
+                        return ret;
+                again = ext4_balloc_retry(inode->fs, &tries);
+                if (again <= 0)
+                        return again < 0 ? again : -ENOSPC;
+        }
+}
+
+/* A request for what [pos, pos + len) touches, of which at most `max` blocks. */
+static struct ext4_map_request request_for(const struct ext4_inode *inode, uint64_t pos,
+                                           uint64_t len, uint32_t max)
+{
+        const struct ext4_fs *fs = inode->fs;
+        uint64_t lblk = pos >> fs->block_bits;
+        struct ext4_map_request req = {
+                .lblk = (ext4_lblk_t)lblk,
+                .len = min_t(uint64_t, div_round_up(pos + len, fs->block_size) - lblk, max),
+                .type = EXT4_MAP_UNWRITTEN,
+        };
+
+        if (ext4_reserved_is_for(fs, geteuid(), getegid()))
+                req.alloc_flags = EXT4_ALLOC_RESERVED;
+        return req;
+}
+
+/* What was allocated, or was found after all, in the language of iomap. */
+static void fill_new(const struct ext4_inode *inode, const struct ext4_map *map,
+                     struct iomap *ret_map)
+{
+        const uint32_t bits = inode->fs->block_bits;
+
+        *ret_map = (struct iomap){
+                .addr = map->pblk << bits,
+                .offset = (uint64_t)map->lblk << bits,
+                .length = map->len << bits,
+                .type = map->type == EXT4_MAP_WRITTEN ? IOMAP_MAPPED : IOMAP_UNWRITTEN,
+                .flags = IOMAP_F_NEW | IOMAP_F_DIRTY,
+        };
+}
+
+/* ---- direct ---- */
+
+static int direct_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                           struct iomap *ret_map)
+{
+        const struct handle_need need = {.end = CLOSE_HANDLE};
+        struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
+        struct ext4_map map;
+        int ret;
+
+        switch (ext4_alloc_mode(inode, req.lblk)) {
+        case EXT4_MODE_NONE:
+                return -ENOTBLK; /* B12 */
+        case EXT4_MODE_WRITTEN:
+                req.type = EXT4_MAP_WRITTEN;
+                break;
+        case EXT4_MODE_UNWRITTEN:
+                break;
+        }
+        ret = alloc_retrying(inode, &req, &need, &map);
+        if (ret == 0)
+                fill_new(inode, &map, ret_map);
+        return ret;
+}
+
+static int direct_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
+                        struct iomap *ret_map)
+{
+        struct ext4_inode *inode = ext4_inode_of(vfs);
+        int ret;
+
+        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
+                return -EFBIG;
+        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
+        if (ret < 0 || ret_map->type != IOMAP_HOLE)
+                return ret;
+        return op_flags & IOMAP_OP_NOWAIT ? -EAGAIN : direct_allocate(inode, pos, len, ret_map);
+}
+
+const struct iomap_ops ext4_write_ops = {.begin = direct_begin};
+
+/* ---- changes that follow the data ---- */
+
+void ext4_note_written(struct ext4_inode *inode)
+{
+        struct timespec now;
+        int64_t ns;
+
+        /* Coarse, as the kernel's: writers of one file meet here only a few times a second. */
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+        if (atomic_load_explicit(&inode->written_at, memory_order_relaxed) == ns)
+                return;
+        atomic_store_explicit(&inode->written_at, ns, memory_order_relaxed);
+        atomic_store(&inode->times_due, true); /* after written_at */
+}
+
+int ext4_write_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
+{
+        struct ext4_iloc loc;
+        int ret = ext4_inode_begin(h, inode, &loc);
+
+        if (ret < 0)
+                return ret;
+        rwsem_write_lock(&inode->map_lock);
+        if (size > vfs_size(&inode->vfs))
+                ret = ext4_grow(h, inode, size);
+        if (ret == 0) {
+                ext4_touch_changed(inode);
+                ext4_inode_store(h, inode, &loc);
+        } else {
+                ext4_iloc_put(&loc);
+        }
+        rwsem_write_unlock(&inode->map_lock);
+        return ret;
+}
+
+int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
+                       uint64_t end, uint32_t keep)
+{
+        struct ext4_extent_range range = {
+                .from = pos >> inode->fs->block_bits,
+                .to = div_round_up(end, inode->fs->block_size),
+                .keep = keep + EXT4_INODE_CREDITS,
+        };
+        int ret;
+
+        while ((ret = ext4_map_convert(h, inode, &range, EXT4_MAP_WRITTEN)) > 0) {
+                ret = jbd2_restart(h, ext4_map_convert_credits(inode) + keep, 0);
+                if (ret < 0)
+                        break;
+        }
+        return ret;
+}
+
+/* ---- buffered, with extents ---- */
+
+static int buffered_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                             struct iomap *ret_map)
+{
+        const struct handle_need need = {.end = CLOSE_HANDLE};
+        const struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
+        struct ext4_map map;
+        int ret = alloc_retrying(inode, &req, &need, &map);
+
+        if (ret == 0)
+                fill_new(inode, &map, ret_map);
+        return ret;
+}
+
+/* Blocks become written, and the file as long as what was written: in one transaction, so that
+ * there are no written blocks behind the size (C21). */
+static int convert_and_grow(struct ext4_inode *inode, uint64_t pos, uint64_t end,
+                            bool is_unwritten)
+{
+        const uint32_t rest = EXT4_GROW_CREDITS + EXT4_INODE_CREDITS;
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode) + rest, 0, &h);
+
+        if (ret < 0)
+                return ret;
+        if (is_unwritten)
+                ret = ext4_write_convert(h, inode, pos, end, rest);
+        if (ret == 0)
+                ret = ext4_write_grow(h, inode, end);
+        return first_error(ret, jbd2_stop(h));
+}
+
+/* ---- buffered, without ---- */
+
+static int held_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                         struct iomap *ret_map)
+{
+        const struct handle_need need = {
+                .more = ext4_map_remove_credits(inode) + EXT4_GROW_CREDITS + EXT4_INODE_CREDITS,
+                .revokes = ext4_map_remove_revokes(inode),
+                .end = KEEP_HANDLE,
+        };
+        const uint32_t max = max_t(uint32_t, MAX_HELD_BYTES >> inode->fs->block_bits, 1);
+        const struct ext4_map_request req = request_for(inode, pos, len, max);
+        struct ext4_map map;
+        int ret = alloc_retrying(inode, &req, &need, &map);
+
+        if (ret == 0)
+                fill_new(inode, &map, ret_map);
+        return ret;
+}
+
+/* What the data did not get to is taken out again: nobody may see those blocks. */
+static int remove_rest(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t from,
+                       uint64_t to)
+{
+        struct ext4_extent_range range = {
+                .from = div_round_up(from, inode->fs->block_size),
+                .to = to >> inode->fs->block_bits,
+                .keep = EXT4_GROW_CREDITS + 2 * EXT4_INODE_CREDITS,
+                .revokes = ext4_map_remove_revokes(inode),
+        };
+        int ret = range.from < range.to ? ext4_map_remove(h, inode, &range) : 0;
+
+        if (ret == 0)
+                return 0;
+        ret = ret < 0 ? ret : -EIO; /* a run of one pointer block is one step */
+        ext4_abort(inode->fs, ret);
+        return ret;
+}
+
+static int held_end(struct ext4_inode *inode, uint64_t pos, uint64_t done,
+                    const struct iomap *map)
+{
+        struct jbd2_handle *h = jbd2_current(inode->fs->journal);
+        int ret = remove_rest(h, inode, done > 0 ? pos + done : map->offset,
+                              map->offset + map->length);
+
+        if (ret == 0 && done > 0)
+                ret = ext4_write_grow(h, inode, pos + done);
+        return first_error(ret, jbd2_stop(h));
+}
+
+/* ---- buffered ---- */
+
+static int buffered_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
+                          struct iomap *ret_map)
+{
+        struct ext4_inode *inode = ext4_inode_of(vfs);
+        int ret;
+
+        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
+                return -EFBIG;
+        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
+        if (ret < 0 || ret_map->type != IOMAP_HOLE)
+                return ret;
+        return has_extents(inode) ? buffered_allocate(inode, pos, len, ret_map)
+                                  : held_allocate(inode, pos, len, ret_map);
+}
+
+static int buffered_end(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint64_t done,
+                        uint32_t op_flags, const struct iomap *map)
+{
+        struct ext4_inode *inode = ext4_inode_of(vfs);
+
+        if ((map->flags & IOMAP_F_NEW) && !has_extents(inode))
+                return held_end(inode, pos, done, map);
+        if (done == 0)
+                return 0;
+        if (map->type == IOMAP_UNWRITTEN || pos + done > vfs_size(vfs))
+                return convert_and_grow(inode, pos, pos + done, map->type == IOMAP_UNWRITTEN);
+        ext4_note_written(inode);
+        return 0;
+}
+
+const struct iomap_ops ext4_buffered_ops = {.begin = buffered_begin, .end = buffered_end};

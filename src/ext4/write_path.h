@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef EXT4_WRITE_PATH_H
+#define EXT4_WRITE_PATH_H
+
+/* Between write.c, write_map.c and write_end.c. */
+
+#include "ext4/fsync.h"
+#include "ext4/map_change.h"
+#include "ext4/orphan.h"
+#include "ext4/super_write.h"
+#include "ext4/truncate.h"
+#include "ext4/write.h"
+#include "ext4/zero.h"
+
+/* ---- write_map.c ---- */
+
+extern const struct iomap_ops ext4_write_ops;    /* direct */
+extern const struct iomap_ops ext4_buffered_ops; /* buffered, of files with a map */
+
+/* What is at pos, for a write that ends at `end`: nothing is allocated.  op_flags: IOMAP_OP_*.
+ */
+must_check int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t end,
+                               uint32_t op_flags, struct iomap *ret_map);
+
+/* Data was written just now: mtime and ctime, without a transaction. */
+void ext4_note_written(struct ext4_inode *inode);
+
+/*
+ * Under a handle: the file ends at `size` at least, and its times are now.  Takes the map lock.
+ * Credits: EXT4_GROW_CREDITS + EXT4_INODE_CREDITS.
+ */
+must_check int ext4_write_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size);
+
+/* Under a handle: blocks that [pos, end) touches become written.  The handle has credits for
+ * a conversion and `keep` others, which are left in the end. */
+must_check int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
+                                  uint64_t end, uint32_t keep);
+
+/* ---- write_end.c ---- */
+
+/*
+ * The I/O of a direct write is over, in the thread that submitted it, which holds the inode
+ * lock: what iomap_dio_write() returned becomes the result.  Its blocks are converted and it
+ * is counted down; it is not made durable.
+ */
+must_check int64_t ext4_end_write(struct iomap_dio *dio, int64_t result);
+
+/* The same for one that ends behind the size; is_orphan: ext4_begin_extend() made it one. */
+must_check int64_t ext4_end_extend(struct iomap_dio *dio, int64_t result, bool is_orphan);
+
+/* Before blocks are allocated behind the size: the inode becomes an orphan (B38). */
+must_check int ext4_begin_extend(struct ext4_inode *inode);
+
+#endif

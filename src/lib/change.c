@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What changes a file system: sizes and space of files, names. */
+
+#include "ext4/dir_change.h"
+#include "ext4/fallocate.h"
+#include "ext4/fsync.h"
+#include "ext4/truncate.h"
+#include "lib/lib.h"
+
+int uext4_truncate(struct uext4_file *file, uint64_t size)
+{
+        if (!file->writes)
+                return -EBADF;
+        if (size > INT64_MAX)
+                return -EINVAL;
+        return ext4_truncate(file->inode, size);
+}
+
+int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, uint64_t len)
+{
+        return file->writes ? ext4_fallocate(file->inode, mode, pos, len) : -EBADF;
+}
+
+int uext4_unlink(struct uext4_inode *dir, const char *name, size_t len)
+{
+        const struct ext4_name what = {name, len};
+
+        return ext4_unlink(inode_in(dir), &what);
+}
+
+int uext4_syncfs(struct uext4_fs *fs)
+{
+        return ext4_sync_fs(fs->ext4);
+}
