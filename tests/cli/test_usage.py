@@ -7,7 +7,8 @@ import subprocess
 import harness
 from harness import UEXT4, debugfs, uext4, write
 
-COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover"]
+COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover",
+            "truncate", "fallocate", "rm"]
 
 
 class Help(harness.Case):
