@@ -369,6 +369,11 @@ int buf_new(struct buf_cache *cache, uint64_t blk, struct buf **ret_buf)
         return 0;
 }
 
+void buf_set_known(struct buf *buf)
+{
+        set_contents(container_of(buf, struct entry, buf), true);
+}
+
 void buf_forget(struct buf *buf)
 {
         set_contents(container_of(buf, struct entry, buf), false);

@@ -89,6 +89,9 @@ bool buf_find(struct buf_cache *cache, uint64_t blk, struct buf **ret_buf);
 /* One more reference. */
 void buf_get(struct buf *buf);
 
+/* The bytes are what the caller makes them: what is on the device does not matter any more. */
+void buf_set_known(struct buf *buf);
+
 /*
  * The block belongs to somebody else from now on: forget its bytes and verdicts, so that the
  * next who wants it reads it.  The caller has a reference, and nobody reads the bytes.

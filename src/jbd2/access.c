@@ -202,6 +202,8 @@ int jbd2_get_create(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
         /* A record that is cancelled stood for older copies: there must be one again if it is
          * freed once more. */
         jbd2_buf_of(buf)->created = !jbd2_revoke_cancel(h->txn->revokes, buf->blk);
+        /* Since buf_new() the transaction that freed the block may have ended: detach(). */
+        buf_set_known(buf);
         mtx_unlock(&j->lock);
         memset(*ret_bytes, 0, j->block_size);
         return 0;

@@ -169,6 +169,10 @@ struct jbd2_extent_of_log {
 /* Find where the log ends.  -EBADMSG: damage in the middle of it, said to the log. */
 int jbd2_scan(const struct jbd2_journal *j, struct jbd2_extent_of_log *ret_extent);
 
+/* Whether the transactions that a scan found have a copy of the block: 1, 0, -errno. */
+must_check int jbd2_has_copy(struct jbd2_journal *j, const struct jbd2_extent_of_log *extent,
+                             uint64_t fs_blk);
+
 struct jbd2_recovery {
         uint32_t first_tid;
         uint32_t nr_transactions;

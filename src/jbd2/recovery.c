@@ -150,6 +150,8 @@ struct replay {
         uint32_t end_tid;
         struct jbd2_revoke_table *revoked;
         void *data;
+        uint64_t wanted; /* by find_copy() */
+        bool found;
         int err; /* the first copy that could not be used (J29) */
         struct jbd2_recovery stats;
 };
@@ -271,6 +273,26 @@ static int pass(struct replay *r, uint32_t type,
         }
         jbd2_walk_done(&walk);
         return ret;
+}
+
+static int find_copy(struct replay *r, const struct jbd2_walk *w)
+{
+        struct jbd2_tag_info tag;
+        struct jbd2_tag_iter it;
+
+        jbd2_tags(w, &it);
+        while (jbd2_tag_next(&it, &tag))
+                r->found |= tag.fs_blk == r->wanted;
+        return 0;
+}
+
+int jbd2_has_copy(struct jbd2_journal *j, const struct jbd2_extent_of_log *extent,
+                  uint64_t fs_blk)
+{
+        struct replay r = {.j = j, .end_tid = extent->end_tid, .wanted = fs_blk};
+        int ret = pass(&r, JBD2_DESCRIPTOR, find_copy);
+
+        return ret < 0 ? ret : r.found;
 }
 
 static int replay_all(struct replay *r)
