@@ -58,6 +58,7 @@ struct ext4_mount_options {
         bool read_only;
         bool noload;       /* leave the journal alone */
         bool nocsum;       /* do not verify checksums */
+        bool for_recovery; /* by ext4_mount_for_recovery(): nothing is sure yet */
         uint64_t sb_block; /* of the superblock, in units of 1 KiB; 1 is the primary */
         uint64_t meta_cache_bytes;
 
@@ -85,6 +86,7 @@ struct ext4_fs {
         struct ext4_orphans *orphans;   /* NULL likewise */
         struct ext4_errors *errors;     /* what to tell the superblock (abort.c) */
         struct mtx super_lock;          /* RANK_SUPER: the superblock's bytes */
+        bool super_is_torn;             /* its checksum is wrong: for recovery only */
         uint16_t mount_state;           /* [const] s_state before the mount */
         struct ext4_mount_options opts; /* [const] */
 

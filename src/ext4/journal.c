@@ -257,16 +257,55 @@ static int finish_recovery(struct ext4_fs *fs)
 
 /* ---- recovery ---- */
 
+/*
+ * A power cut may have torn the superblock, of which one half is in another sector than the
+ * checksum, on its way home from the log: then the log has it whole.
+ */
+static int check_torn_super(struct ext4_fs *fs, struct jbd2_journal *j,
+                            const struct jbd2_extent_of_log *extent)
+{
+        int ret;
+
+        if (!fs->super_is_torn)
+                return 0;
+        ret = jbd2_has_copy(j, extent, fs->sb_fsblk);
+        if (ret != 0)
+                return ret < 0 ? ret : 0;
+        return refuse(fs, -EBADMSG,
+                      "the superblock's checksum does not match, nor has the log one");
+}
+
+/* What replay has brought in its place. */
+static int reread_torn_super(struct ext4_fs *fs)
+{
+        int ret;
+
+        if (!fs->super_is_torn)
+                return 0;
+        ret = uext4_bdev_read_bytes(fs->vfs.dev, &fs->sb, sizeof(fs->sb),
+                                    fs->opts.sb_block * 1024);
+        if (ret < 0)
+                return ret;
+        if (!ext4_super_csum_ok(&fs->sb))
+                return refuse(fs, -EBADMSG, "the superblock's checksum does not match");
+        log_say(&fs->vfs.log, LOG_WARNING, "the superblock was torn: the log had it whole");
+        return 0;
+}
+
 static int recover_from(struct ext4_fs *fs, struct jbd2_journal *j,
                         struct jbd2_recovery *ret_recovery)
 {
         struct jbd2_extent_of_log extent;
         int ret = jbd2_scan(j, &extent);
 
+        if (ret == 0)
+                ret = check_torn_super(fs, j, &extent);
         if (ret == 0 && !jbd2_is_empty(j)) /* fast commits follow on a full one */
                 ret = ext4_fast_commit_check(j, extent.end_tid);
         if (ret == 0)
                 ret = jbd2_replay(j, &extent, fs->vfs.dev, fs->nr_blocks, ret_recovery);
+        if (ret == 0)
+                ret = reread_torn_super(fs);
         if (ret == 0)
                 ret = save_error(fs, j);
         if (ret == 0 && (!jbd2_is_empty(j) || be32_get(j->sb.s_errno) != 0))
@@ -300,7 +339,10 @@ int ext4_recover(struct uext4_bdev *dev, struct uext4_bdev *journal_dev,
 
         if (ret < 0)
                 return ret;
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER)) {
+        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_RECOVER)) {
+                if (fs->super_is_torn)
+                        ret = refuse(fs, -EBADMSG, "the superblock's checksum does not match");
+        } else {
                 if (ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL))
                         ret = ext4_journal_open(fs, journal_dev, &journal);
                 else

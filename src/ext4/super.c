@@ -162,6 +162,9 @@ static int read_super(struct ext4_fs *fs)
                 return ret;
         if (ext4_has_ro_compat(fs, EXT4_RO_COMPAT_METADATA_CSUM) && !fs->opts.nocsum &&
             !ext4_super_csum_ok(&fs->sb)) {
+                fs->super_is_torn = true;
+                if (fs->opts.for_recovery)
+                        return 0; /* the log may have a good one */
                 log_say(&fs->vfs.log, LOG_ERR, "superblock: the checksum does not match");
                 return -EBADMSG;
         }
@@ -415,6 +418,7 @@ int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_opti
 
         o.read_only = true;
         o.noload = true;
+        o.for_recovery = true;
         return mount_fs(dev, &o, log, ret_fs);
 }
 

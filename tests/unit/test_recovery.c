@@ -927,6 +927,33 @@ static void test_ext4_empty(void **state)
         ext4_done(&w);
 }
 
+/* A cut has torn the superblock on its way home: the log has it, or nothing can be done. */
+static void test_ext4_torn_super(void **state)
+{
+        for (int in_log = 0; in_log < 2; in_log++) {
+                struct ext4_world w;
+                struct t_image before;
+
+                ext4_init(&w, TJ_V3);
+                t_super(&w.img)->s_mtime = le32_make(12345); /* its checksum is elsewhere */
+                if (!in_log) {
+                        tj_put32(tj_at(&w.j, 0) + 0x1c, 0);
+                        tj_seal_super(tj_at(&w.j, 0));
+                }
+                before = t_image_copy(&w.img);
+                if (in_log) {
+                        assert_int_equal(ext4_recover_memory(&w), 0);
+                        assert_true(is_as_made(&w, 0));
+                        assert_fsck_clean(&w.img);
+                } else {
+                        assert_int_equal(ext4_recover_memory(&w), -EBADMSG);
+                        assert_memory_equal(w.img.data, before.data, before.size);
+                }
+                t_image_free(&before);
+                ext4_done(&w);
+        }
+}
+
 /* J33: the journal's error, and one that is in the superblock only, which replay overwrites. */
 static void test_ext4_error(void **state)
 {
@@ -1194,6 +1221,7 @@ int main(void)
                 cmocka_unit_test(test_cuts_in_a_row),
                 cmocka_unit_test(test_ext4),
                 cmocka_unit_test(test_ext4_empty),
+                cmocka_unit_test(test_ext4_torn_super),
                 cmocka_unit_test(test_ext4_error),
                 cmocka_unit_test(test_ext4_damaged),
                 cmocka_unit_test(test_fast_commits),
