@@ -355,6 +355,48 @@ static void reserved_work_needs_no_room(void **state)
         assert_int_equal(rig_close(&r), 0);
 }
 
+struct starter {
+        struct rig *r;
+        uint32_t blocks;
+        atomic_bool has_started;
+};
+
+static void *start_and_stop(void *arg)
+{
+        struct starter *s = arg;
+        struct jbd2_handle *h = rig_start(s->r, s->blocks, 0);
+
+        atomic_store(&s->has_started, true);
+        T_CHECK(jbd2_stop(h) == 0);
+        return NULL;
+}
+
+/* No commit gives room that is set aside; a handle waits until it is given back. */
+static void a_handle_waits_for_reservations(void **state)
+{
+        struct jbd2_reserved *reserved[3];
+        struct jbd2_handle *h;
+        struct starter s;
+        pthread_t thread;
+        struct rig r;
+
+        open_plain(&r);
+        s = (struct starter){.r = &r, .blocks = jbd2_max_credits(r.j)};
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(
+                        jbd2_start_reserving(r.j, 1, 0, s.blocks / 2, &h, &reserved[i]), 0);
+                assert_int_equal(jbd2_stop(h), 0);
+        }
+        assert_int_equal(pthread_create(&thread, NULL, start_and_stop, &s), 0);
+        usleep(20000);
+        assert_false(atomic_load(&s.has_started));
+        for (unsigned i = 0; i < 3; i++)
+                jbd2_unreserve(reserved[i]);
+        pthread_join(thread, NULL);
+        assert_true(atomic_load(&s.has_started));
+        assert_int_equal(rig_close(&r), 0);
+}
+
 /* ---- access ---- */
 
 static void access_alone_changes_nothing(void **state)
@@ -405,6 +447,7 @@ static void the_last_committed_bytes_can_be_had(void **state)
 
 /* Ordered data that keeps a commit waiting. */
 struct held {
+        struct jbd2_ordered_ops ops;
         struct jbd2_ordered o;
         struct rig *r;
         uint32_t tid;
@@ -412,12 +455,12 @@ struct held {
         pthread_t thread;
 };
 
-static int held_submit(struct jbd2_ordered *o)
+static int no_call(struct jbd2_ordered *o)
 {
         return 0;
 }
 
-static int held_wait(struct jbd2_ordered *o)
+static int hold(struct jbd2_ordered *o)
 {
         struct held *held = container_of(o, struct held, o);
 
@@ -426,7 +469,9 @@ static int held_wait(struct jbd2_ordered *o)
         return 0;
 }
 
-static const struct jbd2_ordered_ops held_ops = {held_submit, held_wait};
+/* When the log has been written, and before. */
+static const struct jbd2_ordered_ops held_ops = {no_call, hold};
+static const struct jbd2_ordered_ops held_ops_early = {hold, no_call};
 
 static void *commit_held(void *arg)
 {
@@ -436,12 +481,12 @@ static void *commit_held(void *arg)
         return NULL;
 }
 
-/* Returns when a commit of what is running has come to its blocks in the log. */
-static void hold_a_commit(struct held *held, struct rig *r)
+/* Returns when a commit of what is running has come so far. */
+static void hold_a_commit(struct held *held, struct rig *r, struct jbd2_ordered_ops ops)
 {
         struct jbd2_handle *h = rig_start(r, 1, 0);
 
-        *held = (struct held){.o = {.ops = &held_ops}, .r = r, .tid = jbd2_tid(h)};
+        *held = (struct held){.ops = ops, .o = {.ops = &held->ops}, .r = r, .tid = jbd2_tid(h)};
         sem_init(&held->is_waiting, 0, 0);
         sem_init(&held->may_go_on, 0, 0);
         jbd2_order(h, &held->o);
@@ -458,7 +503,7 @@ static void let_it_end(struct held *held)
         sem_destroy(&held->may_go_on);
 }
 
-static void a_new_transaction_runs_while_one_commits(void **state)
+static void run_while_one_commits(struct jbd2_ordered_ops ops, unsigned nr_copied_out)
 {
         struct jbd2_handle *h;
         struct held held;
@@ -467,7 +512,7 @@ static void a_new_transaction_runs_while_one_commits(void **state)
         open_plain(&r);
         rig_set_many(&r, 1, 1, 'a');
         rig_set_many(&r, 2, 1, 'a');
-        hold_a_commit(&held, &r);
+        hold_a_commit(&held, &r, ops);
         assert_false(jbd2_is_durable(r.j, held.tid));
         h = rig_start(&r, 2, 0);
         assert_int_equal(jbd2_tid(h), held.tid + 1);
@@ -481,7 +526,98 @@ static void a_new_transaction_runs_while_one_commits(void **state)
         assert_int_equal(jbd2_commit_all(r.j), 0);
         assert_int_equal(durable_byte(&r, 1), 'b');
         assert_int_equal(durable_byte(&r, 2), 'a');
+        assert_int_equal(stats_of(&r).nr_copied_out, nr_copied_out);
         assert_int_equal(rig_close(&r), 0);
+}
+
+/* Copied out only when the log does not have it yet (J20). */
+static void a_new_transaction_runs_while_one_commits(void **state)
+{
+        run_while_one_commits(held_ops_early, 1);
+        run_while_one_commits(held_ops, 0);
+}
+
+struct changer {
+        struct rig *r;
+        atomic_bool has_changed;
+};
+
+static void *change_without_memory(void *arg)
+{
+        struct changer *c = arg;
+        struct jbd2_handle *h = rig_start(c->r, 1, 0);
+
+        mem_fail_after(0);
+        T_CHECK(rig_set(c->r, h, 1, 'b') == 0);
+        atomic_store(&c->has_changed, true);
+        T_CHECK(jbd2_stop(h) == 0);
+        return NULL;
+}
+
+/* C60: no memory to copy what is being committed: then it is waited for. */
+static void a_change_waits_when_there_is_no_memory(void **state)
+{
+        struct changer c;
+        struct held held;
+        pthread_t thread;
+        struct rig r;
+
+        open_plain(&r);
+        rig_set_many(&r, 1, 1, 'a');
+        hold_a_commit(&held, &r, held_ops_early);
+        c = (struct changer){.r = &r};
+        assert_int_equal(pthread_create(&thread, NULL, change_without_memory, &c), 0);
+        usleep(20000);
+        assert_false(atomic_load(&c.has_changed));
+        let_it_end(&held);
+        pthread_join(thread, NULL);
+        mem_fail_after(-1);
+        assert_int_equal(durable_byte(&r, 1), 'a');
+        assert_int_equal(jbd2_commit_all(r.j), 0);
+        assert_int_equal(durable_byte(&r, 1), 'b');
+        assert_int_equal(stats_of(&r).nr_copied_out, 0);
+        assert_int_equal(rig_close(&r), 0);
+}
+
+static void *order_again(void *arg)
+{
+        struct held *held = arg;
+        struct jbd2_handle *h = rig_start(held->r, 1, 0);
+
+        held->tid++;
+        jbd2_order(h, &held->o); /* waits until the commit that has it is over */
+        T_CHECK(jbd2_is_durable(held->r->j, held->tid - 1));
+        T_CHECK(jbd2_stop(h) == 0);
+        jbd2_unorder(held->r->j, &held->o);
+        return NULL;
+}
+
+static void *take_out(void *arg)
+{
+        struct held *held = arg;
+
+        jbd2_unorder(held->r->j, &held->o); /* nobody calls it any more */
+        T_CHECK(jbd2_is_durable(held->r->j, held->tid));
+        return NULL;
+}
+
+static void ordered_data_is_waited_for(void **state)
+{
+        static void *(*const fns[])(void *) = {order_again, take_out};
+
+        for (unsigned i = 0; i < 2; i++) {
+                struct held held;
+                pthread_t thread;
+                struct rig r;
+
+                open_plain(&r);
+                hold_a_commit(&held, &r, held_ops);
+                assert_int_equal(pthread_create(&thread, NULL, fns[i], &held), 0);
+                usleep(20000);
+                let_it_end(&held);
+                pthread_join(thread, NULL);
+                assert_int_equal(rig_close(&r), 0);
+        }
 }
 
 /* Freed, and had again, by the next transaction while this one commits. */
@@ -493,7 +629,7 @@ static void a_block_of_the_committing_transaction_is_freed(void **state)
 
         open_plain(&r);
         rig_set_many(&r, 1, 2, 'a');
-        hold_a_commit(&held, &r);
+        hold_a_commit(&held, &r, held_ops);
         h = rig_start(&r, 2, 2);
         jbd2_revoke(h, 1, NULL);
         jbd2_revoke(h, 2, NULL);
@@ -554,7 +690,7 @@ static void undo_while_one_commits(void **state)
         memset(bytes, 'a', BS);
         jbd2_dirty(h, buf);
         assert_int_equal(jbd2_stop(h), 0);
-        hold_a_commit(&held, &r);
+        hold_a_commit(&held, &r, held_ops);
         assert_true(jbd2_committed_bytes(r.j, buf, old));
         assert_int_equal(old[0], 0);
         h = rig_start(&r, 1, 0);
@@ -803,6 +939,32 @@ static void failed_data_aborts(void **state)
         assert_int_equal(a.result, -EIO); /* it never will be durable */
         assert_false(jbd2_is_durable(r.j, tid));
         assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_ALL, 1), 0);
+        assert_int_equal(rig_close(&r), -EIO);
+}
+
+static void a_handle_without_a_transaction_does_nothing(void **state)
+{
+        struct event a = {.cb.fn = event_cb, .name = 'a'};
+        struct jbd2_handle *h, *inner;
+        struct rig r;
+
+        events[0] = '\0';
+        open_plain(&r);
+        h = rig_start(&r, 2, 2);
+        jbd2_abort(r.j, -EIO);
+        assert_int_equal(jbd2_restart(h, 2, 2), -EROFS);
+        assert_int_equal(jbd2_tid(h), 0);
+        assert_int_equal(jbd2_credits(h), 0);
+        assert_int_equal(jbd2_start(r.j, 1, 0, &inner), -EROFS);
+        assert_int_equal(jbd2_extend(h, 1, 0), -EROFS);
+        assert_int_equal(jbd2_ensure(h, 1, 0), -EROFS);
+        assert_int_equal(rig_set(&r, h, 1, 'a'), -EROFS);
+        jbd2_revoke(h, 1, NULL);
+        jbd2_order(h, &a.o);
+        jbd2_on_commit(h, &a.cb);
+        assert_string_equal(events, "a");
+        assert_int_equal(a.result, -EROFS);
+        assert_int_equal(jbd2_stop(h), -EIO);
         assert_int_equal(rig_close(&r), -EIO);
 }
 
@@ -1213,9 +1375,12 @@ int main(void)
                 cmocka_unit_test(what_was_reserved_can_be_used),
                 cmocka_unit_test(reservations_do_not_add_up),
                 cmocka_unit_test(reserved_work_needs_no_room),
+                cmocka_unit_test(a_handle_waits_for_reservations),
                 cmocka_unit_test(access_alone_changes_nothing),
                 cmocka_unit_test(the_last_committed_bytes_can_be_had),
                 cmocka_unit_test(a_new_transaction_runs_while_one_commits),
+                cmocka_unit_test(a_change_waits_when_there_is_no_memory),
+                cmocka_unit_test(ordered_data_is_waited_for),
                 cmocka_unit_test(a_block_of_the_committing_transaction_is_freed),
                 cmocka_unit_test(a_block_had_again_keeps_its_contents),
                 cmocka_unit_test(undo_while_one_commits),
@@ -1227,6 +1392,7 @@ int main(void)
                 cmocka_unit_test(a_commit_calls_in_order),
                 cmocka_unit_test(ordered_data_can_be_taken_out_again),
                 cmocka_unit_test(failed_data_aborts),
+                cmocka_unit_test(a_handle_without_a_transaction_does_nothing),
                 cmocka_unit_test(a_handle_can_wait_for_its_commit),
                 cmocka_unit_test(tids_wrap),
                 cmocka_unit_test(the_timer_commits),

@@ -121,11 +121,11 @@ static void threads_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (is_long() ? 300 : 4); i++) {
+        for (size_t i = 0; i < (is_long() ? 300 : 3); i++) {
                 struct rig_config c = crowded(i * 4 + 1, seed + i);
 
                 c.commit_ms = i % 2 ? 3 : 0;
-                watch_crowd(new_crowd(), c, 4, 400);
+                watch_crowd(new_crowd(), c, 4, 300);
         }
 }
 
@@ -133,7 +133,7 @@ static void threads_that_never_wait_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (is_long() ? 100 : 3); i++) {
+        for (size_t i = 0; i < (is_long() ? 100 : 2); i++) {
                 struct rig_config c = crowded(i * 5, seed + i);
 
                 c.no_waits = true;
@@ -148,15 +148,15 @@ static void threads_without_a_log_are_cut(void **state)
 
         c.no_log = true;
         c.name = "no log";
-        watch_crowd(new_crowd(), c, 4, 400);
+        watch_crowd(new_crowd(), c, 4, 300);
 }
 
-/* A few thousand blocks, and handles that change many of them. */
+/* Some thousand blocks, and handles that change many of them. */
 static void many_blocks_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (is_long() ? 30 : 1); i++) {
+        for (size_t i = 0; i < (is_long() ? 10 : 1); i++) {
                 struct rig_config c = crowded(i + 6, seed + i);
                 struct crowd *cr = new_crowd();
 
@@ -164,13 +164,13 @@ static void many_blocks_are_cut(void **state)
                         free(cr);
                         continue;
                 }
-                c.nr_homes = 3000 + NR_DATA;
-                c.f.nr_blocks += 1200;
+                c.nr_homes = 2000 + NR_DATA;
+                c.f.nr_blocks += 800;
                 c.commit_ms = 10;
                 c.no_waits = i % 2 == 0;
                 cr->max_blocks = 48;
-                cr->one_in = is_long() ? 8 : 40;
-                watch_crowd(cr, c, 6, is_long() ? 1500 : 300);
+                cr->one_in = is_long() ? 60 : 150;
+                watch_crowd(cr, c, 6, is_long() ? 600 : 120);
         }
 }
 
