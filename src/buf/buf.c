@@ -38,6 +38,11 @@ struct entry {
         bool loaded;                          /* [load] */
         unsigned next_verdict;                /* [load] */
         struct verdict verdicts[NR_VERDICTS]; /* [load] verify NULL: free */
+
+        /* How many have asked for it, each as something else, readers without a check being
+         * one.  Written under load; buf_changed() reads it without. */
+        _Atomic uint32_t nr_roles;
+        bool read_unchecked; /* [load] */
 };
 
 LIST_HEAD(entry_list, entry);
@@ -306,6 +311,7 @@ static int check_locked(struct buf_cache *cache, struct entry *e, const struct b
                 if (v->verify == check->verify && v->owner == check->owner)
                         return v->err;
         }
+        atomic_fetch_add(&e->nr_roles, 1);
         v = &e->verdicts[e->next_verdict++ % NR_VERDICTS];
         *v = (struct verdict){
                 .verify = check->verify,
@@ -313,6 +319,14 @@ static int check_locked(struct buf_cache *cache, struct entry *e, const struct b
                 .err = check->verify(e->buf.data, cache->block_size, e->buf.blk, check->arg),
         };
         return v->err;
+}
+
+static void note_unchecked_locked(struct entry *e)
+{
+        if (e->read_unchecked)
+                return;
+        e->read_unchecked = true;
+        atomic_fetch_add(&e->nr_roles, 1);
 }
 
 static int load_and_check(struct buf_cache *cache, struct entry *e,
@@ -329,6 +343,8 @@ static int load_and_check(struct buf_cache *cache, struct entry *e,
         ret = load_locked(cache, e, flags);
         if (ret == 0 && check)
                 ret = check_locked(cache, e, check);
+        else if (ret == 0)
+                note_unchecked_locked(e);
         mtx_unlock(&e->load);
         return ret;
 }
@@ -350,11 +366,29 @@ int buf_read(struct buf_cache *cache, uint64_t blk, const struct buf_check *chec
         return 0;
 }
 
+static void forget_roles_locked(struct entry *e)
+{
+        memset(e->verdicts, 0, sizeof(e->verdicts));
+        e->read_unchecked = false;
+        atomic_store(&e->nr_roles, 0);
+}
+
 static void set_contents(struct entry *e, bool known)
 {
         mtx_lock(&e->load);
         e->loaded = known;
-        memset(e->verdicts, 0, sizeof(e->verdicts));
+        forget_roles_locked(e);
+        mtx_unlock(&e->load);
+}
+
+void buf_changed(struct buf *buf)
+{
+        struct entry *e = container_of(buf, struct entry, buf);
+
+        if (likely(atomic_load_explicit(&e->nr_roles, memory_order_relaxed) <= 1))
+                return; /* the writer's own */
+        mtx_lock(&e->load);
+        forget_roles_locked(e);
         mtx_unlock(&e->load);
 }
 

@@ -93,6 +93,12 @@ void buf_get(struct buf *buf);
 void buf_set_known(struct buf *buf);
 
 /*
+ * The bytes have been changed by who keeps to what the block should be.  On a damaged image it
+ * may have other roles, whose checks have passed: they will be asked again.
+ */
+void buf_changed(struct buf *buf);
+
+/*
  * The block belongs to somebody else from now on: forget its bytes and verdicts, so that the
  * next who wants it reads it.  The caller has a reference, and nobody reads the bytes.
  */

@@ -249,6 +249,7 @@ void jbd2_dirty(struct jbd2_handle *h, struct buf *buf)
 
         if (!t)
                 return;
+        buf_changed(buf);
         mtx_lock(&j->lock);
         jb = jbd2_buf_of(buf);
         assert(jb && (jb->txn == t || jb->next == t)); /* it has access */

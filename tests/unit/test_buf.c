@@ -476,6 +476,37 @@ static void new_block_is_checked_again(void **state)
         bench_done(&b);
 }
 
+/* One role: its writer's.  Two: the other's verdict is about other bytes. */
+static void changed_block_is_checked_again_in_other_roles(void **state)
+{
+        struct bench b;
+        struct buf *buf;
+
+        bench_init(&b, 1024, NR_BLKS, 1u << 20);
+        assert_int_equal(get_as(&b, 5, 1, 0, &buf), 0);
+        buf_changed(buf);
+        buf_put(buf);
+        assert_int_equal(get_as(&b, 5, 1, 0, &buf), 0);
+        buf_put(buf);
+        assert_int_equal(atomic_load(&b.nr_checks), 1);
+
+        assert_int_equal(get_as(&b, 5, 2, 0, &buf), 0);
+        buf_changed(buf);
+        buf_put(buf);
+        atomic_store(&b.verdict, -EUCLEAN);
+        assert_int_equal(get_as(&b, 5, 1, 0, &buf), -EUCLEAN);
+        atomic_store(&b.verdict, 0);
+
+        assert_int_equal(get_as(&b, 6, 1, 0, &buf), 0);
+        buf_put(buf);
+        assert_int_equal(buf_read(b.cache, 6, NULL, 0, &buf), 0);
+        buf_changed(buf);
+        buf_put(buf);
+        atomic_store(&b.verdict, -EUCLEAN);
+        assert_int_equal(get_as(&b, 6, 1, 0, &buf), -EUCLEAN);
+        bench_done(&b);
+}
+
 static void forgotten_block_is_read_again(void **state)
 {
         struct buf_stats stats;
@@ -585,6 +616,7 @@ int main(void)
                 cmocka_unit_test(cache_that_cannot_be_made_leaves_nothing),
                 cmocka_unit_test(new_block_is_zeros_and_not_read),
                 cmocka_unit_test(new_block_is_checked_again),
+                cmocka_unit_test(changed_block_is_checked_again_in_other_roles),
                 cmocka_unit_test(forgotten_block_is_read_again),
                 cmocka_unit_test(only_dirty_blocks_go_home),
                 cmocka_unit_test(neighbours_go_home_in_one_request),
