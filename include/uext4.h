@@ -58,6 +58,12 @@ UEXT4_API const char *uext4_version(void);
  *                      image (not with rw)
  *   journal_path=URI   the external journal of this file system
  *   meta_cache=BYTES   bound of the metadata cache's memory (default 8M); K, M, G
+ *   dax[=always | inode | never]
+ *                      files on a device that is memory (mem:, mmap:) are read and written by
+ *                      copying, with O_DIRECT or not, at any alignment, and can be mapped
+ *                      (uext4_map_lease): all of them, on another device -EOPNOTSUPP;
+ *                      those whose inode has the flag for it, which is the default; none.
+ *                      Not with data=journal, nor files with inline data or verity
  *
  * and with rw, where the superblock has the defaults of all but the first:
  *
@@ -169,6 +175,8 @@ struct uext4_stats {
         uint64_t syncs;           /* fsync, fdatasync, and ends of O_DSYNC writes */
         uint64_t flushes;         /* of the device, beside those of commits */
         uint64_t commits;         /* of the journal */
+        uint64_t dax_reads;       /* requests that were copies from the mapped device */
+        uint64_t dax_writes;      /* and to it */
         uint64_t extent_cache_hits;
         uint64_t extent_cache_misses;
         uint64_t meta_reads;        /* metadata blocks read from the device */
@@ -404,8 +412,127 @@ UEXT4_API int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, u
  */
 UEXT4_API int uext4_unlink(struct uext4_inode *dir, const char *name, size_t len);
 
+/* Whom something new belongs to; in a directory with S_ISGID the group is the directory's. */
+struct uext4_cred {
+        uint32_t uid, gid;
+};
+
+/*
+ * Make something new, with a name of `len` bytes in a directory.  `mode` has permissions as
+ * they shall be (no umask); of uext4_mknod also the type: S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO,
+ * S_IFSOCK, with the numbers of a device.  A symlink's target is target_len bytes, at most 4095
+ * and less than a block.  `cred` NULL: root.  *ret_inode is a reference to put; ret_inode may
+ * be NULL.
+ *
+ * -EEXIST, -ENOSPC (no space, or no inode), -ENAMETOOLONG, -EINVAL; -EMLINK for more
+ * directories in one than it can count; -ENOENT in a directory that has been removed; -ENOKEY
+ * in an encrypted one, -EOPNOTSUPP in one that ignores case (said to the log), -EPERM in an
+ * immutable one.  One transaction each.
+ */
+UEXT4_API int uext4_create(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
+                           const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+UEXT4_API int uext4_mknod(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
+                          uint32_t rdev_major, uint32_t rdev_minor,
+                          const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+UEXT4_API int uext4_mkdir(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
+                          const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+UEXT4_API int uext4_symlink(struct uext4_inode *dir, const char *name, size_t len,
+                            const char *target, size_t target_len,
+                            const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+
+/*
+ * One more name for what is no directory (-EPERM).  -EMLINK, -EXDEV (of another file system, or
+ * another project than the directory hands on); -EPERM for what is immutable or append-only;
+ * and as for uext4_create.  One transaction.
+ */
+UEXT4_API int uext4_link(struct uext4_inode *inode, struct uext4_inode *dir, const char *name,
+                         size_t len);
+
+/* Remove an empty directory: -ENOTEMPTY, -ENOTDIR, -EINVAL for "."; as uext4_unlink. */
+UEXT4_API int uext4_rmdir(struct uext4_inode *dir, const char *name, size_t len);
+
+/*
+ * As renameat2(2).  `flags`: 0, or one of RENAME_NOREPLACE (-EEXIST when the new name is there)
+ * and RENAME_EXCHANGE; others are -EINVAL.  What the new name led to loses that name:
+ * -EISDIR, -ENOTDIR, -ENOTEMPTY.  Two names of the same file stay as they are.  -EINVAL for a
+ * directory into itself or what is in it, -EBUSY for "." and "..", -EXDEV as uext4_link; and
+ * as for uext4_create and uext4_unlink.  One transaction: after a power cut everything is as
+ * before, or all of it is done.
+ */
+UEXT4_API int uext4_rename(struct uext4_inode *old_dir, const char *old_name, size_t old_len,
+                           struct uext4_inode *new_dir, const char *new_name, size_t new_len,
+                           unsigned flags);
+
+/*
+ * As setxattr(2) and removexattr(2), on an inode, with full names; `flags`: 0, XATTR_CREATE or
+ * XATTR_REPLACE.  One transaction: after a power cut the old value is there, or all of the new
+ * one; durable with uext4_syncfs() or an fsync of the file.
+ *
+ * A value lies in the inode, in an attribute block, or, if the file system has the feature
+ * ea_inode, in an inode of its own: -ENOSPC for what has no room in these, -E2BIG for more
+ * than 64 KiB.  POSIX ACLs have the form that uext4_getxattr() gives: -EINVAL if they are
+ * not valid, -EOPNOTSUPP for symlinks, -EACCES for a default ACL of what is no directory; an
+ * access ACL sets the permissions of the mode, too.  What is made in a directory with a default
+ * ACL inherits it.
+ *
+ * -EEXIST, -ENODATA; -EPERM for "user." attributes of what is neither file nor directory, and
+ * for what is immutable or append-only; -EOPNOTSUPP, -EINVAL, -ERANGE for names; -EROFS, -EIO,
+ * -EUCLEAN, -ENOMEM.  Whether the caller may is not looked at.
+ */
+UEXT4_API int uext4_setxattr(struct uext4_inode *inode, const char *name, const void *value,
+                             size_t size, int flags);
+UEXT4_API int uext4_removexattr(struct uext4_inode *inode, const char *name);
+
 /* Make everything durable that was changed before this call, as syncfs(2). */
 UEXT4_API int uext4_syncfs(struct uext4_fs *fs);
+
+/* ---- files as memory ------------------------------------------------- */
+
+struct uext4_lease; /* a range of a file that is used in place */
+
+enum {
+        UEXT4_LEASE_WRITE = 1u << 0, /* the bytes will be changed, too */
+};
+
+struct uext4_lease_params {
+        uint64_t pos, len; /* bytes of the file */
+        uint32_t flags;    /* UEXT4_LEASE_* */
+
+        /*
+         * Somebody waits for the end of this lease: asked once, by the thread that waits, which
+         * holds no lock.  The function may end the lease itself, or see to it that it ends
+         * soon.  It is not running any more when uext4_unmap_lease() returns (unless that was
+         * called from inside).  NULL: who waits just does.
+         */
+        void (*recall)(void *arg);
+        void *arg;
+};
+
+/*
+ * The bytes of a file from pos on as memory, on a mount with `dax`: returns how many, 0 < n <=
+ * len, and where in *ret_addr.  They end at the end of the file, and where the next byte lies
+ * elsewhere on the device.  The memory is the device's: what is stored there is in the file at
+ * once, what is written to the file can be seen there, and fsync makes both durable.  It is
+ * not to be stored to without UEXT4_LEASE_WRITE, nor beyond the n bytes.
+ *
+ * The pointer is good until uext4_unmap_lease(), whatever is done with the file.  What would
+ * give these bytes another place or none waits until then: truncating before their end, and of
+ * the modes of uext4_fallocate() those that zero or free any of them, and to collapse or insert
+ * before their end.  They first ask by way of `recall`; and are -EDEADLK, with nothing
+ * done, in a thread that took such a lease itself and has not ended it then.  The file
+ * can be closed, and unlinked; it cannot be unmounted (-EBUSY).
+ *
+ * For writing, holes and unwritten space become blocks of zeros; the file must be open for that
+ * (-EBADF); -ENOSPC and others as a write.  For reading they are -ENXIO (uext4_seek() finds
+ * data), and so is a position at or behind the end.  -EOPNOTSUPP for a file that is not
+ * read and written by copying; -EINVAL.
+ */
+UEXT4_API ssize_t uext4_map_lease(struct uext4_file *file,
+                                  const struct uext4_lease_params *params, void **ret_addr,
+                                  struct uext4_lease **ret_lease);
+
+/* The memory is not used any more.  Any thread; NULL is fine. */
+UEXT4_API void uext4_unmap_lease(struct uext4_lease *lease);
 
 /* ---- queues ---------------------------------------------------------- */
 

@@ -396,6 +396,37 @@ int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32
         return ret;
 }
 
+/* While the lock is held the name stays, and so does what it leads to. */
+static int get_locked(struct ext4_inode *dir, const struct ext4_name *name,
+                      struct ext4_inode **ret_inode)
+{
+        struct ext4_dir_hit hit;
+        int ret;
+
+        if (dir->nlink == 0)
+                return -ENOENT; /* it has been removed: ".." leads nowhere */
+        ret = ext4_dir_lookup_locked(dir, name, &hit);
+        return ret < 0 ? ret : ext4_iget_linked(dir, hit.ino, ret_inode);
+}
+
+int ext4_dir_get(struct ext4_inode *dir, const char *name, size_t len,
+                 struct ext4_inode **ret_inode)
+{
+        const struct ext4_name want = {name, len};
+        int ret = check_dir(dir);
+
+        if (ret < 0)
+                return ret;
+        if (len > EXT4_NAME_LEN)
+                return -ENAMETOOLONG;
+        if (len == 0)
+                return -ENOENT;
+        rwsem_read_lock(&dir->vfs.lock);
+        ret = get_locked(dir, &want, ret_inode);
+        rwsem_read_unlock(&dir->vfs.lock);
+        return ret;
+}
+
 /* ---- reading ---- */
 
 /* Behind everything.  After an error that concerns all of the directory it is the cookie, so

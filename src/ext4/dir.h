@@ -83,6 +83,9 @@ enum ext4_dir_form ext4_dir_form(const void *data, uint32_t size);
 int ext4_dx_check_tail(const struct ext4_where *at, uint32_t csum_seed, const void *data,
                        uint32_t size, uint32_t offset);
 
+/* Set that checksum, of a block whose count and limit are right. */
+void ext4_dx_seal(const struct ext4_inode *dir, uint8_t *block, uint32_t offset);
+
 /* Where a name was found. */
 struct ext4_dir_hit {
         uint32_t ino;

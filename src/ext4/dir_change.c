@@ -2,6 +2,7 @@
 #include "ext4/dir_change.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ext4/inline_change.h"
 #include "ext4/truncate.h"
@@ -101,16 +102,50 @@ int ext4_dir_find_locked(struct ext4_inode *dir, const struct ext4_name *name,
         return find_in_block(dir, name, hit.lblk, ret_place);
 }
 
+/* An inline directory has the number of its parent, and no entry for it. */
+int ext4_dir_find_parent_locked(struct ext4_inode *dir, struct ext4_dir_place *ret_place)
+{
+        static const struct ext4_name dotdot = {"..", 2};
+
+        if (!(dir->flags & EXT4_FL_INLINE_DATA))
+                return ext4_dir_find_locked(dir, &dotdot, ret_place);
+        *ret_place = (struct ext4_dir_place){.ino = ext4_inline_parent(dir)};
+        return dir->inline_err;
+}
+
 /* ---- entries (pure) ---- */
 
-/* The inverse of ext4_dir_rec_len(). */
-static le16 rec_len_make(uint32_t block_size, uint32_t len)
+le16 ext4_dir_rec_len_make(uint32_t block_size, uint32_t len)
 {
         if (block_size < 65536)
                 return le16_make((uint16_t)len);
         if (len == 65536)
                 return le16_make(65535);
         return le16_make((uint16_t)((len & 65532) | (len >> 16 & 3)));
+}
+
+uint8_t ext4_dir_type(const struct ext4_fs *fs, uint32_t mode)
+{
+        if (!ext4_has_incompat(fs, EXT4_INCOMPAT_FILETYPE))
+                return EXT4_FT_UNKNOWN;
+        switch (mode & S_IFMT) {
+        case S_IFREG:
+                return EXT4_FT_REG_FILE;
+        case S_IFDIR:
+                return EXT4_FT_DIR;
+        case S_IFCHR:
+                return EXT4_FT_CHRDEV;
+        case S_IFBLK:
+                return EXT4_FT_BLKDEV;
+        case S_IFIFO:
+                return EXT4_FT_FIFO;
+        case S_IFSOCK:
+                return EXT4_FT_SOCK;
+        case S_IFLNK:
+                return EXT4_FT_SYMLINK;
+        default:
+                return EXT4_FT_UNKNOWN;
+        }
 }
 
 /* Take the entry at `pos` out of a run; `prev` is the one before, or pos. */
@@ -120,51 +155,80 @@ static void take_out(uint32_t block_size, uint8_t *run, uint32_t pos, uint32_t p
         struct ext4_dir_entry *before = (void *)(run + prev);
         uint32_t len = ext4_dir_rec_len(block_size, entry->rec_len);
 
-        if (prev == pos) {
-                memset(entry, 0, len);
-                entry->rec_len = rec_len_make(block_size, len);
-                return;
-        }
         memset(entry, 0, len);
-        before->rec_len =
-                rec_len_make(block_size, ext4_dir_rec_len(block_size, before->rec_len) + len);
+        if (prev == pos)
+                entry->rec_len = ext4_dir_rec_len_make(block_size, len);
+        else
+                before->rec_len = ext4_dir_rec_len_make(
+                        block_size, ext4_dir_rec_len(block_size, before->rec_len) + len);
 }
 
 static void seal_leaf(const struct ext4_inode *dir, uint8_t *block)
 {
-        const uint32_t end = dir->fs->block_size - (uint32_t)sizeof(struct ext4_dir_tail);
+        const uint32_t end = ext4_dir_leaf_end(dir->fs);
         struct ext4_dir_tail *tail = (void *)(block + end);
 
-        if (dir->fs->has_metadata_csum)
-                tail->det_checksum = le32_make(crc32c(dir->csum_seed, block, end));
+        tail->det_checksum = le32_make(crc32c(dir->csum_seed, block, end));
+}
+
+void ext4_dir_seal(const struct ext4_inode *dir, uint8_t *block)
+{
+        enum ext4_dir_form form = EXT4_DIR_LEAF;
+
+        if (!dir->fs->has_metadata_csum)
+                return;
+        if (dir->flags & EXT4_FL_INDEX)
+                form = ext4_dir_form(block, dir->fs->block_size);
+        if (form == EXT4_DIR_LEAF)
+                seal_leaf(dir, block);
+        else
+                ext4_dx_seal(dir, block,
+                             form == EXT4_DX_ROOT ? EXT4_DX_ROOT_OFFSET : EXT4_DX_NODE_OFFSET);
 }
 
 /* ---- changing ---- */
 
-int ext4_dir_remove_locked(struct jbd2_handle *h, struct ext4_inode *dir,
-                           const struct ext4_dir_place *place)
+int ext4_dir_place_begin(struct jbd2_handle *h, struct ext4_dir_place *place)
 {
-        const uint32_t block_size = dir->fs->block_size;
-        struct ext4_iloc loc;
-        void *bytes;
-        int ret = ext4_inode_begin(h, dir, &loc);
+        return place->buf ? jbd2_get_write(h, place->buf, &place->bytes) : 0;
+}
 
-        if (ret < 0)
-                return ret;
+static uint8_t *run_to_change(struct ext4_inode *dir, const struct ext4_dir_place *place)
+{
+        return place->buf ? (uint8_t *)place->bytes + place->start
+                          : dir->inline_data + place->start;
+}
+
+static void run_changed(struct jbd2_handle *h, struct ext4_inode *dir,
+                        const struct ext4_dir_place *place)
+{
         if (place->buf) {
-                ret = jbd2_get_write(h, place->buf, &bytes);
-                if (ret < 0) {
-                        ext4_iloc_put(&loc);
-                        return ret;
-                }
-                take_out(block_size, (uint8_t *)bytes + place->start, place->pos, place->prev);
-                seal_leaf(dir, bytes);
+                ext4_dir_seal(dir, place->bytes);
                 jbd2_dirty(h, place->buf);
         } else {
-                take_out(block_size, dir->inline_data + place->start, place->pos, place->prev);
                 ext4_inline_put(dir);
         }
-        ext4_touch_changed(dir);
-        ext4_inode_store(h, dir, &loc);
-        return 0;
+}
+
+void ext4_dir_take_out(struct jbd2_handle *h, struct ext4_inode *dir,
+                       const struct ext4_dir_place *place)
+{
+        take_out(dir->fs->block_size, run_to_change(dir, place), place->pos, place->prev);
+        run_changed(h, dir, place);
+}
+
+void ext4_dir_lead_to(struct jbd2_handle *h, struct ext4_inode *dir,
+                      const struct ext4_dir_place *place, const struct ext4_inode *inode)
+{
+        if (!place->buf && place->size == 0) { /* the parent of an inline directory */
+                const le32 parent = le32_make(ext4_ino(inode));
+
+                memcpy(dir->inline_data, &parent, sizeof(parent));
+        } else {
+                struct ext4_dir_entry *entry = (void *)(run_to_change(dir, place) + place->pos);
+
+                entry->inode = le32_make(ext4_ino(inode));
+                entry->file_type = ext4_dir_type(dir->fs, inode->mode);
+        }
+        run_changed(h, dir, place);
 }

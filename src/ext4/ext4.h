@@ -12,6 +12,7 @@
  *   inode.c  inode_table.c                    inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
+ *   dax.c (dax.h)                             files on a device that is memory
  *   dir.c    htree.c hash.c                   directories
  *   xattr.c  acl.c   inline.c                 extended attributes, inline data
  *   symlink.c
@@ -44,6 +45,13 @@ enum ext4_data_mode {
         EXT4_DATA_JOURNAL,
 };
 
+/* Which files are used as memory, on a device that is memory (dax.h). */
+enum ext4_dax_mode {
+        EXT4_DAX_INODE, /* those with EXT4_FL_DAX */
+        EXT4_DAX_ALWAYS,
+        EXT4_DAX_NEVER,
+};
+
 /* Options that the caller has given: for the others the superblock has defaults. */
 enum ext4_given {
         EXT4_GIVEN_BARRIER = 1u << 0,
@@ -61,6 +69,7 @@ struct ext4_mount_options {
         bool for_recovery; /* by ext4_mount_for_recovery(): nothing is sure yet */
         uint64_t sb_block; /* of the superblock, in units of 1 KiB; 1 is the primary */
         uint64_t meta_cache_bytes;
+        enum ext4_dax_mode dax;
 
         /* For writing. */
         struct uext4_bdev *journal_dev; /* an external journal; NULL: none was given */
@@ -86,6 +95,7 @@ struct ext4_fs {
         struct ext4_orphans *orphans;   /* NULL likewise */
         struct ext4_errors *errors;     /* what to tell the superblock (abort.c) */
         struct mtx super_lock;          /* RANK_SUPER: the superblock's bytes */
+        struct mtx rename_lock;         /* RANK_RENAME: which directory is in which */
         bool super_is_torn;             /* its checksum is wrong: for recovery only */
         uint16_t mount_state;           /* [const] s_state before the mount */
         struct ext4_mount_options opts; /* [const] */
@@ -608,6 +618,10 @@ struct ext4_dirent {
  * Takes the inode lock shared.
  */
 int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32_t *ret_ino);
+
+/* The same, with the inode: it cannot be deleted in between. */
+must_check int ext4_dir_get(struct ext4_inode *dir, const char *name, size_t len,
+                            struct ext4_inode **ret_inode);
 
 /*
  * The next entry at *cookie, which moves on: 1, 0 at the end, -errno.  Takes the

@@ -368,6 +368,21 @@ static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, ui
         return run_mode(&r, mode);
 }
 
+/* What gets another place, or none: the range, or all from there on. */
+static int exclude(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len)
+{
+        switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+        case 0:
+                ext4_io_exclude(inode);
+                return 0;
+        case FALLOC_FL_COLLAPSE_RANGE:
+        case FALLOC_FL_INSERT_RANGE:
+                return ext4_io_exclude_leases(inode, pos, UINT64_MAX);
+        default:
+                return ext4_io_exclude_leases(inode, pos, pos + len);
+        }
+}
+
 int ext4_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len)
 {
         int ret;
@@ -379,7 +394,9 @@ int ext4_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t le
                 return ret;
         if (len > INT64_MAX - pos)
                 return -EFBIG;
-        ext4_io_exclude(inode);
+        ret = exclude(inode, mode, pos, len);
+        if (ret < 0)
+                return ret;
         ret = fallocate_locked(inode, mode, pos, len);
         ext4_io_admit(inode);
         return ret;

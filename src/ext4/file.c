@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "ext4/ext4.h"
+#include "ext4/dax.h"
 
 /* A mount that writes, with data=journal. */
 static bool journals_data(const struct ext4_fs *fs)
@@ -58,6 +58,11 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
         struct vfs_inode *inode = iocb->inode;
         int64_t ret;
 
+        if (ext4_has_dax(ext4_inode_of(inode)->fs)) {
+                ret = ext4_dax_read(iocb, iter);
+                if (ret != EXT4_NOT_DAX)
+                        return ret;
+        }
         vfs_count(inode->sb, VFS_BUFFERED_READS);
         if (!lock_for_read(iocb))
                 return count_again(inode, -EAGAIN);
@@ -86,6 +91,11 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
         enum ext4_fallback why;
         int64_t ret;
 
+        if (ext4_has_dax(ext4_inode_of(inode)->fs)) {
+                ret = ext4_dax_read(iocb, iter);
+                if (ret != EXT4_NOT_DAX)
+                        return ret;
+        }
         if (!lock_for_read(iocb))
                 return count_again(inode, -EAGAIN);
         why = ext4_direct_fallback(ext4_inode_of(inode)); /* decided under the lock (B26) */

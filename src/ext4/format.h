@@ -324,7 +324,8 @@ SIZE_IS(struct ext4_inode_disk, 160);
 /* At the end of each of its blocks; before it inode numbers (le32), 0 where a slot is free. */
 struct ext4_orphan_tail {
         le32 ob_magic;
-        le32 ob_checksum; /* of the block's number (64 bits) and the slots, seed as the inode's */
+        le32 ob_checksum; /* of the block's number (64 bits) and the slots, seed as the inode's
+                           */
 };
 SIZE_IS(struct ext4_orphan_tail, 8);
 

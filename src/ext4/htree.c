@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "ext4/dir.h"
+#include "ext4/htree.h"
 #include "ext4/hash.h"
 #include "util/crc.h"
 
@@ -22,11 +22,6 @@
  * the verifier says so and dir.c reads all blocks instead.
  */
 
-#define MAX_LEVELS 3 /* with large_dir; else 2 */
-
-/* The upper four bits of a block number are set aside for a hint about how full it is. */
-#define BLOCK_MASK 0x0fffffffu
-
 /* ---- verifiers ---- */
 
 static const struct ext4_dx_entry *entries_at(const void *data, uint32_t offset)
@@ -40,15 +35,32 @@ static const struct ext4_dx_countlimit *countlimit_at(const void *data, uint32_t
 }
 
 /* The checksum covers what is in use, and the tail with zeros in its own place. */
-static bool csum_ok(uint32_t seed, const void *data, size_t used,
-                    const struct ext4_dx_tail *tail)
+static uint32_t csum_of(uint32_t seed, const void *data, size_t used,
+                        const struct ext4_dx_tail *tail)
 {
         const le32 zero = le32_make(0);
         uint32_t crc = crc32c(seed, data, used);
 
         crc = crc32c(crc, tail, offsetof(struct ext4_dx_tail, dt_checksum));
-        crc = crc32c(crc, &zero, sizeof(zero));
-        return crc == le32_get(tail->dt_checksum);
+        return crc32c(crc, &zero, sizeof(zero));
+}
+
+static bool csum_ok(uint32_t seed, const void *data, size_t used,
+                    const struct ext4_dx_tail *tail)
+{
+        return csum_of(seed, data, used, tail) == le32_get(tail->dt_checksum);
+}
+
+/* The room, not what the block says of it: without verification that may be anything. */
+void ext4_dx_seal(const struct ext4_inode *dir, uint8_t *block, uint32_t offset)
+{
+        const uint32_t entry = sizeof(struct ext4_dx_entry);
+        uint32_t limit = (dir->fs->block_size - offset) / entry - 1;
+        uint32_t count = min_t(uint32_t, le16_get(countlimit_at(block, offset)->count), limit);
+        struct ext4_dx_tail *tail = (void *)(block + offset + limit * entry);
+
+        tail->dt_checksum =
+                le32_make(csum_of(dir->csum_seed, block, offset + count * entry, tail));
 }
 
 int ext4_dx_check_tail(const struct ext4_where *at, uint32_t csum_seed, const void *data,
@@ -75,7 +87,7 @@ static int check_entries(const struct ext4_where *at, const struct ext4_dx_entry
                          uint32_t count, ext4_lblk_t nr_blocks)
 {
         for (uint32_t i = 0; i < count; i++) {
-                uint32_t block = le32_get(entries[i].block) & BLOCK_MASK;
+                uint32_t block = le32_get(entries[i].block) & EXT4_DX_BLOCK_MASK;
 
                 if (block == 0 || block >= nr_blocks)
                         return ext4_corrupt(at,
@@ -110,9 +122,10 @@ static const struct ext4_dx_root_info *root_info(const void *data)
                               sizeof(struct ext4_dx_root_info));
 }
 
-static uint32_t max_levels(const struct ext4_fs *fs)
+uint32_t ext4_dx_max_levels(const struct ext4_fs *fs)
 {
-        return ext4_has_incompat(fs, EXT4_INCOMPAT_LARGEDIR) ? MAX_LEVELS : MAX_LEVELS - 1;
+        return ext4_has_incompat(fs, EXT4_INCOMPAT_LARGEDIR) ? EXT4_DX_MAX_LEVELS
+                                                             : EXT4_DX_MAX_LEVELS - 1;
 }
 
 int ext4_dx_root_verify(const void *data, size_t size, uint64_t blk, const void *arg)
@@ -131,7 +144,7 @@ int ext4_dx_root_verify(const void *data, size_t size, uint64_t blk, const void 
         if (info->unused_flags & 1)
                 return ext4_corrupt(&at, "directory index: flags %#x are unknown",
                                     info->unused_flags);
-        if (info->indirect_levels >= max_levels(dir->fs))
+        if (info->indirect_levels >= ext4_dx_max_levels(dir->fs))
                 return ext4_corrupt(&at, "directory index: %u levels", info->indirect_levels);
         return check_index(&at, dir, data, (uint32_t)size, EXT4_DX_ROOT_OFFSET);
 }
@@ -148,33 +161,15 @@ int ext4_dx_node_verify(const void *data, size_t size, uint64_t blk, const void 
 
 /* ---- the path to a leaf ---- */
 
-struct level {
-        struct buf *buf;
-        const struct ext4_dx_entry *entries;
-        uint32_t count;
-        uint32_t at;
-};
-
-struct path {
-        struct ext4_inode *dir;
-        uint32_t hash;
-        unsigned nr_levels;
-        struct level levels[MAX_LEVELS];
-        ext4_lblk_t leaves_left; /* H2 */
-};
-
-static void path_done(struct path *path)
+void ext4_dx_path_done(struct ext4_dx_path *path)
 {
-        for (unsigned i = 0; i < MAX_LEVELS; i++)
+        for (unsigned i = 0; i < EXT4_DX_MAX_LEVELS; i++)
                 buf_put(path->levels[i].buf);
 }
 
-#define _cleanup_path_ __attribute__((cleanup(path_done)))
-
-/* A block of the directory that must be there. */
-static int read_block(struct ext4_inode *dir, ext4_lblk_t lblk,
-                      int (*verify)(const void *, size_t, uint64_t, const void *),
-                      struct buf **ret_buf)
+int ext4_dx_read_block(struct ext4_inode *dir, ext4_lblk_t lblk,
+                       int (*verify)(const void *, size_t, uint64_t, const void *),
+                       struct buf **ret_buf)
 {
         const struct ext4_where at = ext4_at(dir, 0);
         const struct buf_check check = ext4_dir_check(dir, verify);
@@ -186,23 +181,23 @@ static int read_block(struct ext4_inode *dir, ext4_lblk_t lblk,
 }
 
 /* Take the reference to an index block as level i of the path, at its first entry. */
-static void set_level(struct path *path, unsigned i, struct buf *buf, uint32_t offset)
+static void set_level(struct ext4_dx_path *path, unsigned i, struct buf *buf, uint32_t offset)
 {
         buf_put(path->levels[i].buf);
-        path->levels[i] = (struct level){
+        path->levels[i] = (struct ext4_dx_level){
                 .buf = buf,
                 .entries = entries_at(buf->data, offset),
                 .count = le16_get(countlimit_at(buf->data, offset)->count),
         };
 }
 
-static int read_root(struct path *path, const struct ext4_name *name)
+static int read_root(struct ext4_dx_path *path, const struct ext4_name *name)
 {
         const struct ext4_fs *fs = path->dir->fs;
         const struct ext4_dx_root_info *info;
         struct buf *buf;
         uint8_t version;
-        int ret = read_block(path->dir, 0, ext4_dx_root_verify, &buf);
+        int ret = ext4_dx_read_block(path->dir, 0, ext4_dx_root_verify, &buf);
 
         if (ret < 0)
                 return ret;
@@ -210,19 +205,15 @@ static int read_root(struct path *path, const struct ext4_name *name)
         version = info->hash_version;
         if (fs->hash_unsigned)
                 version += EXT4_DX_HASH_LEGACY_UNSIGNED;
+        path->version = version;
         path->hash = ext4_dx_hash(version, fs->sb.s_hash_seed, name->text, name->len);
         path->nr_levels = info->indirect_levels + 1u;
         set_level(path, 0, buf, EXT4_DX_ROOT_OFFSET);
         return 0;
 }
 
-static uint32_t child_of(const struct level *level)
-{
-        return le32_get(level->entries[level->at].block) & BLOCK_MASK;
-}
-
 /* The last entry whose hash is not above `hash`; the first has none and stands below all. */
-static uint32_t search_level(const struct level *level, uint32_t hash)
+static uint32_t search_level(const struct ext4_dx_level *level, uint32_t hash)
 {
         uint32_t low = 0;
         uint32_t high = level->count;
@@ -245,12 +236,12 @@ enum descent {
 };
 
 /* Read the levels below `from`, whose `at` is set. */
-static int descend(struct path *path, unsigned from, enum descent how)
+static int descend(struct ext4_dx_path *path, unsigned from, enum descent how)
 {
         for (unsigned i = from + 1; i < path->nr_levels; i++) {
                 struct buf *buf;
-                int ret = read_block(path->dir, child_of(&path->levels[i - 1]),
-                                     ext4_dx_node_verify, &buf);
+                int ret = ext4_dx_read_block(path->dir, ext4_dx_child(&path->levels[i - 1]),
+                                             ext4_dx_node_verify, &buf);
 
                 if (ret < 0)
                         return ret;
@@ -266,10 +257,10 @@ static int descend(struct path *path, unsigned from, enum descent how)
  * which all levels above agree is enough: the first entry of a block has its hash in the
  * parent.
  */
-static int next_leaf(struct path *path)
+static int next_leaf(struct ext4_dx_path *path)
 {
         unsigned i = path->nr_levels;
-        struct level *level;
+        struct ext4_dx_level *level;
         int ret;
 
         do {
@@ -284,7 +275,7 @@ static int next_leaf(struct path *path)
         return ret < 0 ? ret : 1;
 }
 
-static int search_leaf(struct path *path, const struct ext4_name *name,
+static int search_leaf(struct ext4_dx_path *path, const struct ext4_name *name,
                        struct ext4_dir_hit *ret_hit)
 {
         _cleanup_buf_ struct buf *buf = NULL;
@@ -294,26 +285,32 @@ static int search_leaf(struct path *path, const struct ext4_name *name,
 
         if (path->leaves_left-- == 0)
                 return ext4_corrupt(&at, "directory index: more leaves than blocks");
-        ret_hit->lblk = child_of(&path->levels[path->nr_levels - 1]);
-        ret = read_block(path->dir, ret_hit->lblk, ext4_dir_block_verify, &buf);
+        ret_hit->lblk = ext4_dx_child(&path->levels[path->nr_levels - 1]);
+        ret = ext4_dx_read_block(path->dir, ret_hit->lblk, ext4_dir_block_verify, &buf);
         if (ret < 0)
                 return ret;
         walk = ext4_dir_walk(path->dir, buf->data, path->dir->fs->block_size);
         return ext4_dir_search(&walk, name, &ret_hit->ino);
 }
 
+int ext4_dx_path_to(struct ext4_dx_path *path, const struct ext4_name *name)
+{
+        int ret = ext4_dir_nr_blocks(path->dir, &path->leaves_left);
+
+        if (ret == 0)
+                ret = read_root(path, name);
+        if (ret < 0)
+                return ret;
+        path->levels[0].at = search_level(&path->levels[0], path->hash);
+        return descend(path, 0, DESCEND_BY_HASH);
+}
+
 int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
                              struct ext4_dir_hit *ret_hit)
 {
-        _cleanup_path_ struct path path = {.dir = dir};
-        int ret = ext4_dir_nr_blocks(dir, &path.leaves_left);
+        _cleanup_dx_path_ struct ext4_dx_path path = {.dir = dir};
+        int ret = ext4_dx_path_to(&path, name);
 
-        if (ret == 0)
-                ret = read_root(&path, name);
-        if (ret < 0)
-                return ret;
-        path.levels[0].at = search_level(&path.levels[0], path.hash);
-        ret = descend(&path, 0, DESCEND_BY_HASH);
         if (ret < 0)
                 return ret;
         do {

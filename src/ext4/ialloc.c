@@ -21,6 +21,7 @@
 
 #include "ext4/bitmap.h"
 #include "ext4/ialloc_group.h"
+#include "ext4/xattr_change.h"
 #include "util/alloc.h"
 
 /* ---- the mount ---- */
@@ -99,6 +100,7 @@ struct attempt {
         const struct ext4_new_inode *want;
         struct ext4_inode *dir;
         ext4_group_t group;
+        const struct ext4_inherited *inherited;
 
         struct ext4_group_loc desc;
         struct ext4_group g;
@@ -173,7 +175,7 @@ static int prepare(struct attempt *a)
         ret = ext4_iget_new(fs, ino, &a->inode);
         if (ret < 0)
                 return ret;
-        ret = ext4_inode_init_new(a->inode, a->dir, a->want);
+        ret = ext4_inode_init_new(a->inode, a->dir, a->want, a->inherited);
         if (ret < 0)
                 return ret;
         ret = ext4_iloc_begin(a->h, fs, ino, &a->iloc);
@@ -244,13 +246,14 @@ static int attempt_locked(struct attempt *a)
 }
 
 /* -ENOSPC: there is none in this group. */
-static int alloc_in_group(struct jbd2_handle *h, struct ext4_inode *dir,
-                          const struct ext4_new_inode *want, ext4_group_t group,
+static int alloc_in_group(const struct attempt *begun, ext4_group_t group,
                           struct ext4_inode **ret_inode)
 {
-        struct attempt a = {.h = h, .dir = dir, .want = want, .group = group};
+        struct ext4_inode *dir = begun->dir;
+        struct attempt a = *begun;
         int ret;
 
+        a.group = group;
         ext4_group_lock(dir->fs, group);
         ret = attempt_locked(&a);
         if (a.inode && ret < 0)
@@ -265,12 +268,11 @@ static int alloc_in_group(struct jbd2_handle *h, struct ext4_inode *dir,
         return ret;
 }
 
-int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
-                const struct ext4_new_inode *want, struct ext4_inode **ret_inode)
+static int alloc_somewhere(const struct attempt *begun, struct ext4_inode **ret_inode)
 {
-        struct ext4_fs *fs = dir->fs;
+        struct ext4_fs *fs = begun->dir->fs;
         struct ext4_ialloc *ia = fs->ialloc;
-        ext4_group_t first = ext4_ialloc_choose(ia, dir, want);
+        ext4_group_t first = ext4_ialloc_choose(ia, begun->dir, begun->want);
 
         for (ext4_group_t i = 0; i < fs->nr_groups; i++) {
                 ext4_group_t group = (ext4_group_t)(((uint64_t)first + i) % fs->nr_groups);
@@ -278,13 +280,32 @@ int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
 
                 if (atomic_load(&ia->groups[group].free_inodes) == 0)
                         continue;
-                ret = alloc_in_group(h, dir, want, group, ret_inode);
+                ret = alloc_in_group(begun, group, ret_inode);
                 if (ret == -EUCLEAN || ret == -EBADMSG)
                         ext4_ialloc_set_bad(ia, group); /* said; others may be good */
                 else if (ret != -ENOSPC)
                         return ret;
         }
         return -ENOSPC;
+}
+
+int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
+                const struct ext4_new_inode *want, struct ext4_inode **ret_inode)
+{
+        struct ext4_inherited inherited = {.mode = want->mode};
+        const struct attempt a = {.h = h, .dir = dir, .want = want, .inherited = &inherited};
+        int ret = 0;
+
+        if (!want->is_value)
+                ret = ext4_acl_inherit(h, dir, want->mode, ext4_new_ibody_size(dir->fs),
+                                       &inherited);
+        if (ret < 0)
+                return ret;
+        ret = alloc_somewhere(&a, ret_inode);
+        if (ret < 0)
+                ext4_acl_inherit_undo(h, dir, &inherited);
+        mem_free(inherited.ibody);
+        return ret;
 }
 
 /* ---- freeing ---- */

@@ -27,23 +27,25 @@ struct ext4_new_inode {
         uint32_t rdev_major, rdev_minor; /* of a device */
         struct timespec now;
         uint32_t goal; /* an inode near which to be; 0: as is best */
+        bool is_value; /* of an attribute of `dir`, which may be anything: inherits no ACL */
 };
 
 /*
  * Allocate an inode that will be entered into `dir`: referenced, in the table, on disk.  It has
  * one link, a directory two; it is empty, the root of its map set up; inline data are not used.
- * From the directory it inherits the flags that its type can have, the project, and with
- * S_ISGID the group.  The caller holds the directory's inode lock exclusive, and enters
- * it or, when that fails, sets nlink to 0, which the last ext4_iput() then makes good.
+ * From the directory it inherits the flags that its type can have, the project, with S_ISGID
+ * the group, and the default ACL, with which its mode is masked.  The caller holds the
+ * directory's inode lock exclusive, and enters it or, when that fails, sets nlink to 0, which
+ * the last ext4_iput() then makes good.
  *
- * -ENOSPC: no inode is free.  -EUCLEAN, -EIO, -ENOMEM, -EROFS; nothing has changed, or the
- * journal is aborted.
+ * -ENOSPC: no inode is free, or no block for the ACLs, or they are larger than one.  -EUCLEAN,
+ * -EIO, -ENOMEM, -EROFS; nothing has changed, or the journal is aborted.
  */
 must_check int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
                            const struct ext4_new_inode *want, struct ext4_inode **ret_inode);
 
-/* Bitmap, descriptor, inode. */
-#define EXT4_IALLOC_CREDITS 3u
+/* Bitmap, descriptor, inode; an attribute block and its bitmap and descriptor. */
+#define EXT4_IALLOC_CREDITS 6u
 
 /*
  * Give the inode back.  Its blocks and attributes are gone already, and it is on no orphan

@@ -41,12 +41,19 @@ ext4_group_t ext4_ialloc_choose(struct ext4_ialloc *ia, const struct ext4_inode 
 
 /* ---- a new inode's fields (inode_new.c) ---- */
 
+/* What it inherits beside the fields: xattr_change.h. */
+struct ext4_inherited;
+
 /*
- * All fields of the object.  Its attribute space is empty: access control lists and security
- * labels are added by whoever knows the policy, in the same transaction.  -ENOMEM.
+ * All fields of the object, and the attributes that it inherits; security labels are added by
+ * whoever knows the policy.  -ENOMEM.
  */
 must_check int ext4_inode_init_new(struct ext4_inode *inode, const struct ext4_inode *dir,
-                                   const struct ext4_new_inode *want);
+                                   const struct ext4_new_inode *want,
+                                   const struct ext4_inherited *inherited);
+
+/* The space for attributes in a new inode. */
+uint32_t ext4_new_ibody_size(const struct ext4_fs *fs);
 
 /* i_extra_isize: how far the extra fields of new inodes go. */
 uint32_t ext4_new_inode_extra(const struct ext4_fs *fs);

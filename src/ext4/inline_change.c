@@ -223,8 +223,8 @@ static int change_form(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsb
         return ret;
 }
 
-static int alloc_and_write(struct jbd2_handle *h, struct ext4_inode *inode,
-                           ext4_fsblk_t *ret_pblk, uint32_t *ret_nr)
+static int alloc_first(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t *ret_pblk,
+                       uint32_t *ret_nr)
 {
         const struct ext4_alloc a = {.inode = inode, .len = 1, .flags = EXT4_ALLOC_DATA};
         int ret;
@@ -232,12 +232,27 @@ static int alloc_and_write(struct jbd2_handle *h, struct ext4_inode *inode,
         rwsem_write_lock(&inode->map_lock);
         ret = ext4_balloc(h, &a, ret_pblk, ret_nr);
         rwsem_write_unlock(&inode->map_lock);
+        return ret;
+}
+
+static int alloc_and_write(struct jbd2_handle *h, struct ext4_inode *inode,
+                           ext4_fsblk_t *ret_pblk, uint32_t *ret_nr)
+{
+        int ret = alloc_first(h, inode, ret_pblk, ret_nr);
+
         if (ret < 0)
                 return ret;
         ret = write_data(inode, *ret_pblk);
         if (ret < 0)
                 ext4_abort(inode->fs, ret); /* the device refuses to write */
         return ret;
+}
+
+static void forget_data(struct ext4_inode *inode)
+{
+        mem_free(inode->inline_data);
+        inode->inline_data = NULL;
+        inode->inline_size = 0;
 }
 
 static int to_blocks(struct jbd2_handle *h, struct ext4_inode *inode)
@@ -262,9 +277,7 @@ static int to_blocks(struct jbd2_handle *h, struct ext4_inode *inode)
         }
         ext4_inode_map_changed(h, inode);
         ext4_inode_store(h, inode, &loc);
-        mem_free(inode->inline_data);
-        inode->inline_data = NULL;
-        inode->inline_size = 0;
+        forget_data(inode);
         return 0;
 }
 
@@ -286,4 +299,58 @@ int ext4_inline_to_blocks(struct ext4_inode *inode)
                 ret = first_error(ret, jbd2_stop(h));
         } while (ret == -ENOSPC && ext4_balloc_retry(fs, &tries) > 0);
         return ret;
+}
+
+/* ---- a directory ---- */
+
+/* Allocate, and have access to the block; then the inode.  What fails is undone. */
+static int dir_to_block(struct jbd2_handle *h, struct ext4_inode *dir, struct buf **ret_buf,
+                        void **ret_bytes)
+{
+        struct buf *buf = NULL;
+        ext4_fsblk_t pblk;
+        uint32_t nr;
+        int ret = alloc_first(h, dir, &pblk, &nr);
+
+        if (ret < 0)
+                return ret;
+        ret = buf_new(dir->fs->bufs, pblk, &buf);
+        if (ret == 0)
+                ret = jbd2_get_create(h, buf, ret_bytes);
+        if (ret == 0)
+                ret = change_form(h, dir, pblk, nr);
+        if (ret == 0) {
+                *ret_buf = buf;
+                return 0;
+        }
+        if (ext4_bfree(h, dir, pblk, nr, EXT4_FREE_FORGET) < 0)
+                ext4_abort(dir->fs, ret);
+        buf_put(buf);
+        return ret;
+}
+
+int ext4_inline_dir_to_block(struct jbd2_handle *h, struct ext4_inode *dir, const void *image)
+{
+        const uint32_t size = dir->fs->block_size;
+        struct ext4_iloc loc;
+        struct buf *buf = NULL;
+        void *bytes = NULL;
+        int ret = ext4_inode_begin(h, dir, &loc);
+
+        if (ret < 0)
+                return ret;
+        ret = dir_to_block(h, dir, &buf, &bytes);
+        if (ret < 0) {
+                ext4_iloc_put(&loc);
+                return ret;
+        }
+        memcpy(bytes, image, size);
+        jbd2_dirty(h, buf);
+        buf_put(buf);
+        atomic_store_explicit(&dir->vfs.size, size, memory_order_release);
+        dir->disk_size = size;
+        ext4_inode_map_changed(h, dir);
+        ext4_inode_store(h, dir, &loc);
+        forget_data(dir);
+        return 0;
 }

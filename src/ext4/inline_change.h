@@ -25,4 +25,12 @@ must_check int ext4_inline_set_size(struct ext4_inode *inode, uint64_t size);
  */
 must_check int ext4_inline_to_blocks(struct ext4_inode *inode);
 
+/*
+ * Under a handle: a directory leaves its inode, for one block that is `image`, which is
+ * journalled.  Stores the inode.  -ENOSPC and others: it is as it was.  Credits: an allocation,
+ * its failure undone (same blocks), the block, the inode.
+ */
+must_check int ext4_inline_dir_to_block(struct jbd2_handle *h, struct ext4_inode *dir,
+                                        const void *image);
+
 #endif

@@ -19,6 +19,7 @@
 #include "ext4/orphan.h"
 #include "ext4/truncate.h"
 #include "ext4/xattr.h"
+#include "ext4/xattr_value.h"
 
 /* ---- values in other inodes ---- */
 
@@ -27,42 +28,6 @@ struct owner {
         struct ext4_inode *inode;
         struct buf *block; /* NULL: in the inode */
 };
-
-/* The reference count of a value: i_version, and the seconds of ctime above that. */
-static uint64_t count_of(const struct ext4_inode *value, const struct ext4_inode_disk *raw)
-{
-        return (uint64_t)(uint32_t)value->ctime.tv_sec << 32 | le32_get(raw->i_version_lo);
-}
-
-static void set_count(struct ext4_inode *value, struct ext4_inode_disk *raw, uint64_t count)
-{
-        value->ctime = (struct timespec){.tv_sec = (int32_t)(uint32_t)(count >> 32)};
-        raw->i_version_lo = le32_make((uint32_t)count);
-}
-
-/* One reference less.  Without any the value becomes an orphan.  On an error nothing has
- * changed. */
-static int drop_reference(struct jbd2_handle *h, struct ext4_inode *value)
-{
-        struct ext4_iloc iloc;
-        uint64_t count;
-        int ret = ext4_inode_begin(h, value, &iloc);
-
-        if (ret < 0)
-                return ret;
-        count = count_of(value, iloc.raw);
-        if (count <= 1) {
-                ret = ext4_orphan_add(h, value);
-                if (ret < 0) {
-                        ext4_iloc_put(&iloc);
-                        return ret;
-                }
-                value->nlink = 0;
-        }
-        set_count(value, iloc.raw, count > 0 ? count - 1 : 0);
-        ext4_inode_store(h, value, &iloc);
-        return 0;
-}
 
 /* The entry has no value any more. */
 static void clear_entry(struct ext4_xattr_entry *entry)
@@ -80,7 +45,7 @@ static int release_in_block(struct jbd2_handle *h, const struct owner *o,
         int ret = jbd2_get_write(h, o->block, &bytes);
 
         if (ret == 0 && value)
-                ret = drop_reference(h, value);
+                ret = ext4_value_drop(h, value);
         if (ret < 0)
                 return ret;
         clear_entry(ext4_xattr_block_outside(bytes, fs->block_size));
@@ -99,7 +64,7 @@ static int release_in_inode(struct jbd2_handle *h, const struct owner *o,
         if (ret < 0)
                 return ret;
         if (value)
-                ret = drop_reference(h, value);
+                ret = ext4_value_drop(h, value);
         if (ret < 0) {
                 ext4_iloc_put(&iloc);
                 return ret;
@@ -109,8 +74,8 @@ static int release_in_inode(struct jbd2_handle *h, const struct owner *o,
         return 0;
 }
 
-/* The block or the inode with the entry; the value's inode; its orphan entry. */
-#define RELEASE_CREDITS (1u + EXT4_INODE_CREDITS + EXT4_ORPHAN_CREDITS)
+/* The block or the inode with the entry; the value. */
+#define RELEASE_CREDITS (1u + EXT4_VALUE_CREDITS)
 
 static int release_in_handle(const struct owner *o, struct ext4_inode *value)
 {
@@ -136,11 +101,7 @@ static int release_value(const struct owner *o, uint32_t ino)
         } else if (ret < 0 && ret != -ESTALE && ret != -EUCLEAN && ret != -EBADMSG) {
                 return ret;
         }
-        if (value)
-                rwsem_write_lock(&value->vfs.lock);
         ret = release_in_handle(o, value);
-        if (value)
-                rwsem_write_unlock(&value->vfs.lock);
         ext4_iput(value); /* which deletes it, if that was the last reference */
         return ret;
 }
@@ -197,9 +158,7 @@ static int release_values_of_block(struct ext4_inode *inode)
         return ret;
 }
 
-/* Give up this inode's share of the block: true when it was not the only one.  Others may be
- * doing the same. */
-static bool give_up_share(struct ext4_fs *fs, uint64_t blk, void *bytes)
+bool ext4_xattr_block_unshare(struct ext4_fs *fs, uint64_t blk, void *bytes)
 {
         struct mtx *lock = ext4_inode_raw_lock(fs->inodes, blk);
         struct ext4_xattr_header *header = bytes;
@@ -215,7 +174,7 @@ static bool give_up_share(struct ext4_fs *fs, uint64_t blk, void *bytes)
         return shared;
 }
 
-static int free_cluster_of(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t blk)
+int ext4_xattr_block_free(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t blk)
 {
         uint32_t len = 1u << inode->fs->cluster_bits;
 
@@ -236,13 +195,16 @@ static int let_go_of_block(struct jbd2_handle *h, struct ext4_inode *inode)
         if (ret < 0)
                 return ret;
         ret = jbd2_get_write(h, block, &bytes);
-        if (ret == 0 && give_up_share(fs, blk, bytes)) {
+        if (ret == 0 && ext4_xattr_block_unshare(fs, blk, bytes)) {
                 jbd2_dirty(h, block);
                 buf_put(block);
                 return 0;
         }
+        if (ret == 0 && ext4_has_incompat(fs, EXT4_INCOMPAT_EA_INODE) &&
+            ext4_xattr_block_outside(bytes, fs->block_size))
+                ret = -EAGAIN; /* it was shared when its values were to be released */
         buf_put(block);
-        return ret < 0 ? ret : free_cluster_of(h, inode, blk);
+        return ret < 0 ? ret : ext4_xattr_block_free(h, inode, blk);
 }
 
 /* The inode has no attribute block any more.  On an error nothing has changed. */
@@ -318,7 +280,12 @@ int ext4_inode_delete(struct ext4_inode *inode)
 
         if (ret == 0)
                 ret = release_values(&in_inode);
-        if (ret == 0)
+        if (ret < 0)
+                return ret;
+        do {
                 ret = release_values_of_block(inode);
-        return ret < 0 ? ret : delete_last(inode);
+                if (ret == 0)
+                        ret = delete_last(inode);
+        } while (ret == -EAGAIN); /* once: nothing makes a block shared again */
+        return ret;
 }

@@ -8,6 +8,7 @@
 
 #include "ext4/extent_change.h"
 #include "ext4/ialloc_group.h"
+#include "ext4/xattr_change.h"
 #include "util/alloc.h"
 
 /* Of i_flags that are kept for programs: for deletion and compression, which nobody does. */
@@ -67,25 +68,34 @@ uint32_t ext4_new_inode_extra(const struct ext4_fs *fs)
         return want <= max && want % 4 == 0 ? want : min_t(uint32_t, WANT_EXTRA, max);
 }
 
-static int new_ibody(struct ext4_inode *inode)
+uint32_t ext4_new_ibody_size(const struct ext4_fs *fs)
 {
-        const struct ext4_fs *fs = inode->fs;
         uint32_t extra = ext4_new_inode_extra(fs);
-        uint32_t size = fs->inode_size - EXT4_GOOD_OLD_INODE_SIZE - extra;
 
-        if (extra == 0 || size == 0)
-                return 0;
-        inode->ibody = mem_zalloc(size);
-        if (!inode->ibody)
-                return -ENOMEM;
-        inode->ibody_size = size;
+        return extra == 0 ? 0 : fs->inode_size - EXT4_GOOD_OLD_INODE_SIZE - extra;
+}
+
+static int put_attributes(struct ext4_inode *inode, const struct ext4_inherited *inherited)
+{
+        uint32_t size = ext4_new_ibody_size(inode->fs);
+
+        if (size > 0) {
+                inode->ibody = mem_zalloc(size);
+                if (!inode->ibody)
+                        return -ENOMEM;
+                inode->ibody_size = size;
+        }
+        if (inherited->ibody)
+                memcpy(inode->ibody, inherited->ibody, size);
+        inode->file_acl = inherited->block;
+        inode->blocks = inherited->sectors;
         return 0;
 }
 
 static void set_owner(struct ext4_inode *inode, const struct ext4_inode *dir,
-                      const struct ext4_new_inode *want)
+                      const struct ext4_new_inode *want, uint16_t mode)
 {
-        inode->mode = want->mode;
+        inode->mode = mode;
         inode->uid = want->uid;
         inode->gid = want->gid;
         if (dir->mode & S_ISGID) {
@@ -97,11 +107,12 @@ static void set_owner(struct ext4_inode *inode, const struct ext4_inode *dir,
 }
 
 int ext4_inode_init_new(struct ext4_inode *inode, const struct ext4_inode *dir,
-                        const struct ext4_new_inode *want)
+                        const struct ext4_new_inode *want,
+                        const struct ext4_inherited *inherited)
 {
         struct ext4_fs *fs = inode->fs;
 
-        set_owner(inode, dir, want);
+        set_owner(inode, dir, want, inherited->mode);
         inode->generation = ext4_ialloc_random(fs->ialloc);
         inode->csum_seed =
                 ext4_inode_csum_seed(fs, ext4_ino(inode), le32_make(inode->generation));
@@ -118,5 +129,5 @@ int ext4_inode_init_new(struct ext4_inode *inode, const struct ext4_inode *dir,
                 inode->flags |= EXT4_FL_EXTENTS;
                 ext4_extent_init(inode);
         }
-        return new_ibody(inode);
+        return put_attributes(inode, inherited);
 }

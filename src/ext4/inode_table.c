@@ -380,25 +380,6 @@ void ext4_iget_again(struct ext4_inode *inode)
         mtx_unlock(&s->lock);
 }
 
-/*
- * Whether this reference is the last one to an inode that is to be deleted.  Nobody but its
- * holder can change the number of links then; `loaded` cannot change without a reference.
- */
-static bool begin_dying(struct ext4_inode *inode)
-{
-        struct shard *s = shard_of(inode->fs->inodes, inode->vfs.ino);
-        bool last;
-
-        if (!inode->fs->ialloc) /* this mount does not write */
-                return false;
-        mtx_lock(&s->lock);
-        last = inode->refs == 1 && inode->loaded && inode->nlink == 0 && !inode->dying;
-        if (last)
-                inode->dying = true;
-        mtx_unlock(&s->lock);
-        return last;
-}
-
 /* The last reference is gone: keep the object for the next who asks, if it is good for that. */
 static void retire_locked(struct ext4_inode_table *table, struct shard *s,
                           struct ext4_inode *inode, struct inode_queue *victims)
@@ -414,32 +395,49 @@ static void retire_locked(struct ext4_inode_table *table, struct shard *s,
         TAILQ_INSERT_TAIL(victims, inode, lru);
 }
 
-static void put(struct ext4_inode *inode)
+/* Nobody but the holder of the last reference can change the number of links; `loaded` cannot
+ * change without a reference. */
+static bool is_to_die_locked(const struct ext4_inode *inode)
+{
+        return inode->fs->ialloc && /* this mount writes */
+               inode->refs == 1 && inode->loaded && inode->nlink == 0 && !inode->dying;
+}
+
+/*
+ * Give a reference back: true.  False when it is the last one to an inode that is to be
+ * deleted: it is kept, and nobody gets another one.  Deciding that and counting down are one
+ * step, since of two who give theirs back one must find that it is the last.
+ */
+static bool put_unless_last(struct ext4_inode *inode)
 {
         struct inode_queue victims = TAILQ_HEAD_INITIALIZER(victims);
         struct ext4_inode_table *table = inode->fs->inodes;
         struct shard *s = shard_of(table, inode->vfs.ino);
+        bool last;
 
         mtx_lock(&s->lock);
         assert(inode->refs > 0);
-        if (--inode->refs == 0)
+        last = is_to_die_locked(inode);
+        if (last)
+                inode->dying = true;
+        else if (--inode->refs == 0)
                 retire_locked(table, s, inode, &victims);
         mtx_unlock(&s->lock);
         free_all(&victims);
+        return !last;
 }
 
 void ext4_iput(struct ext4_inode *inode)
 {
-        if (!inode)
-                return;
-        if (begin_dying(inode)) {
-                int ret = ext4_inode_delete(inode);
+        int ret;
 
-                /* Nobody waits for the answer.  It stays on the orphan list (J49). */
-                if (ret < 0)
-                        log_say(&inode->fs->vfs.log, LOG_WARNING,
-                                "inode %u is unlinked and could not be deleted: %s",
-                                ext4_ino(inode), strerror(-ret));
-        }
-        put(inode);
+        if (!inode || put_unless_last(inode))
+                return;
+        ret = ext4_inode_delete(inode);
+        /* Nobody waits for the answer.  It stays on the orphan list (J49). */
+        if (ret < 0)
+                log_say(&inode->fs->vfs.log, LOG_WARNING,
+                        "inode %u is unlinked and could not be deleted: %s", ext4_ino(inode),
+                        strerror(-ret));
+        (void)put_unless_last(inode); /* it is dying: this lets go of it */
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ext4/dax.h"
 #include "ext4/journal.h"
 #include "ext4/super_write.h"
 #include "ext4/write.h"
@@ -303,6 +304,7 @@ static void free_fs(struct ext4_fs *fs)
         ext4_free_writing(fs);
         buf_cache_free(fs->bufs);
         mtx_done(&fs->super_lock);
+        mtx_done(&fs->rename_lock);
         vfs_super_done(&fs->vfs);
         mem_free(fs);
 }
@@ -320,6 +322,7 @@ static int mount_fs(struct uext4_bdev *dev, const struct ext4_mount_options *opt
         vfs_super_init(&fs->vfs, dev, log);
         fs->vfs.finish = ext4_finish_writes;
         mtx_init(&fs->super_lock, RANK_SUPER);
+        mtx_init(&fs->rename_lock, RANK_RENAME);
         ret = load_super(fs);
         if (ret == 0)
                 ret = buf_cache_new(dev, fs->block_size, opts->meta_cache_bytes, &fs->bufs);
@@ -366,7 +369,9 @@ static int begin(struct ext4_fs *fs)
                                 "the journal is not replayed (noload): recent changes are "
                                 "missing");
         }
-        ret = check_root(fs);
+        ret = ext4_dax_init(fs);
+        if (ret == 0)
+                ret = check_root(fs);
         return ret == 0 && writes(fs) ? ext4_start_writing(fs) : ret;
 }
 

@@ -9,6 +9,7 @@
 #include "ext4/orphan.h"
 #include "ext4/super_write.h"
 #include "ext4/zero.h"
+#include "vfs/lease.h"
 
 /*
  * The block that holds the end of the file, and what a power cut may show of it.
@@ -35,6 +36,21 @@ void ext4_io_admit(struct ext4_inode *inode)
 {
         rwsem_write_unlock(&inode->vfs.invalidate_lock);
         rwsem_write_unlock(&inode->vfs.lock);
+}
+
+int ext4_io_exclude_leases(struct ext4_inode *inode, uint64_t from, uint64_t to)
+{
+        for (;;) {
+                int ret;
+
+                ext4_io_exclude(inode);
+                if (!vfs_is_leased(&inode->vfs, from, to))
+                        return 0;
+                ext4_io_admit(inode);
+                ret = vfs_lease_wait(&inode->vfs, from, to);
+                if (ret < 0)
+                        return ret;
+        }
 }
 
 /* ---- what may be ---- */
@@ -65,15 +81,18 @@ bool ext4_is_own(const struct ext4_inode *inode)
 
 int ext4_may_change(const struct ext4_inode *inode)
 {
+        int ret;
+
         if (S_ISDIR(inode->mode))
                 return -EISDIR;
         if (!S_ISREG(inode->mode))
                 return -EINVAL;
+        ret = ext4_writable(inode->fs);
+        if (ret < 0)
+                return ret;
         if (ext4_is_own(inode) || (inode->flags & (EXT4_FL_IMMUTABLE | EXT4_FL_VERITY)))
                 return -EPERM;
-        if (inode->flags & EXT4_FL_ENCRYPT)
-                return -ENOKEY;
-        return ext4_writable(inode->fs);
+        return inode->flags & EXT4_FL_ENCRYPT ? -ENOKEY : 0;
 }
 
 /* ---- sizes and times ---- */
@@ -301,9 +320,10 @@ static int truncate_locked(struct ext4_inode *inode, uint64_t size)
 
 int ext4_truncate(struct ext4_inode *inode, uint64_t size)
 {
-        int ret;
+        int ret = ext4_io_exclude_leases(inode, size, UINT64_MAX);
 
-        ext4_io_exclude(inode);
+        if (ret < 0)
+                return ret;
         ret = truncate_locked(inode, size);
         ext4_io_admit(inode);
         return ret;

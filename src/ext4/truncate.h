@@ -21,6 +21,12 @@
 void ext4_io_exclude(struct ext4_inode *inode);
 void ext4_io_admit(struct ext4_inode *inode);
 
+/*
+ * The same for who changes the place of the bytes [from, to): nobody has a lease of them,
+ * either (vfs/lease.h).  -EDEADLK, and nothing is locked: the caller itself has one.
+ */
+must_check int ext4_io_exclude_leases(struct ext4_inode *inode, uint64_t from, uint64_t to);
+
 /* The largest size that the file can have. */
 uint64_t ext4_max_size(const struct ext4_inode *inode);
 

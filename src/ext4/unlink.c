@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Removing names. */
+/* Removing names: of files, and of empty directories. */
 
 #include <sys/stat.h>
 
-#include "ext4/dir_change.h"
+#include "ext4/dir_insert.h"
+#include "ext4/namei.h"
 #include "ext4/orphan.h"
 #include "ext4/super_write.h"
-#include "ext4/truncate.h"
-
-static int check_dir(const struct ext4_inode *dir)
-{
-        if (!S_ISDIR(dir->mode))
-                return -ENOTDIR;
-        if (dir->flags & EXT4_FL_ENCRYPT)
-                return -ENOKEY;
-        if (dir->flags & (EXT4_FL_IMMUTABLE | EXT4_FL_APPEND))
-                return -EPERM;
-        return ext4_writable(dir->fs);
-}
 
 /* What the name leads to. */
 static int check_victim(const struct ext4_inode *victim)
@@ -35,51 +24,73 @@ static int check_victim(const struct ext4_inode *victim)
         return 0;
 }
 
+/* A directory that is in this one, and has nothing in it. */
+static int check_subdir(const struct ext4_inode *dir, struct ext4_inode *victim)
+{
+        const struct ext4_where at = ext4_at(victim, 0);
+        struct ext4_dir_place parent;
+        int ret = check_victim(victim);
+
+        if (ret == 0)
+                ret = ext4_dir_is_empty_locked(victim);
+        if (ret <= 0)
+                return ret < 0 ? ret : -ENOTEMPTY;
+        ret = ext4_dir_find_parent_locked(victim, &parent);
+        if (ret < 0)
+                return ret;
+        ext4_dir_place_put(&parent);
+        if (parent.ino != ext4_ino(dir))
+                return ext4_corrupt(&at, "\"..\" leads to inode %u, not %u", parent.ino,
+                                    ext4_ino(dir));
+        return 0;
+}
+
 /* The entry, the inode with the link, and the superblock or a block of the orphan file. */
 #define UNLINK_CREDITS (EXT4_DIR_REMOVE_CREDITS + EXT4_INODE_CREDITS + EXT4_ORPHAN_CREDITS)
 
 /*
  * Everything that can fail first.  With its last link the inode becomes an orphan, in the
- * same transaction: a cut leaves a file with a name, or one that the next mount deletes.
+ * same transaction: a cut leaves something with a name, or what the next mount deletes.
  */
 static int unlink_in(struct jbd2_handle *h, struct ext4_inode *dir,
-                     const struct ext4_dir_place *place, struct ext4_inode *victim)
+                     struct ext4_dir_place *place, struct ext4_inode *victim)
 {
-        struct ext4_iloc loc;
+        bool last = S_ISDIR(victim->mode) || victim->nlink == 1;
+        struct ext4_iloc loc, dir_loc = {0};
         int ret = ext4_inode_begin(h, victim, &loc);
 
         if (ret < 0)
                 return ret;
-        if (victim->nlink == 1)
+        ret = ext4_inode_begin(h, dir, &dir_loc);
+        if (ret == 0)
+                ret = ext4_dir_place_begin(h, place);
+        if (ret == 0 && last)
                 ret = ext4_orphan_add(h, victim);
-        if (ret == 0) {
-                ret = ext4_dir_remove_locked(h, dir, place);
-                if (ret < 0 && victim->nlink == 1)
-                        ret = first_error(ret, ext4_orphan_del(h, victim));
-        }
         if (ret < 0) {
+                ext4_iloc_put(&dir_loc);
                 ext4_iloc_put(&loc);
                 return ret;
         }
-        victim->nlink--;
+        ext4_dir_take_out(h, dir, place);
+        if (S_ISDIR(victim->mode))
+                ext4_count_subdir(dir, -1);
+        ext4_touch_changed(dir);
+        ext4_inode_store(h, dir, &dir_loc);
+        victim->nlink = last ? 0 : victim->nlink - 1;
         victim->ctime = dir->ctime;
         ext4_inode_store(h, victim, &loc);
-        if (dir->flags & (EXT4_FL_DIRSYNC | EXT4_FL_SYNC))
-                jbd2_sync(h);
+        ext4_dir_sync(h, dir);
         return 0;
 }
 
-static int unlink_victim(struct ext4_inode *dir, const struct ext4_dir_place *place,
+static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
                          struct ext4_inode *victim)
 {
         struct jbd2_handle *h;
         int ret;
 
-        if (S_ISDIR(victim->mode))
-                return -EISDIR; /* known without its lock, which might be ordered before dir's
-                                 */
         rwsem_write_lock_nested(&victim->vfs.lock, RANK_INODE_CHILD);
-        ret = check_victim(victim);
+        ret = S_ISDIR(victim->mode) ? check_subdir(dir, victim) : check_victim(victim);
         if (ret == 0)
                 ret = jbd2_start(dir->fs->journal, UNLINK_CREDITS, 0, &h);
         if (ret == 0) {
@@ -90,13 +101,24 @@ static int unlink_victim(struct ext4_inode *dir, const struct ext4_dir_place *pl
         return ret;
 }
 
+/* Its kind, known without its lock, which might be ordered before dir's, or be the same. */
+static int check_kind(const struct ext4_inode *dir, const struct ext4_inode *victim,
+                      bool want_dir)
+{
+        const struct ext4_where at = ext4_at(dir, 0);
+
+        if (S_ISDIR(victim->mode) != want_dir)
+                return want_dir ? -ENOTDIR : -EISDIR;
+        return victim == dir ? ext4_corrupt(&at, "a directory is in itself") : 0;
+}
+
 /* *ret_victim: to be put when no lock is held any more, because that may delete it. */
-static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name,
+static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name, bool want_dir,
                          struct ext4_inode **ret_victim)
 {
         struct ext4_dir_place place;
         struct ext4_inode *victim;
-        int ret = check_dir(dir);
+        int ret = ext4_may_change_dir(dir, EXT4_DIR_DELETE);
 
         if (ret == 0)
                 ret = ext4_dir_find_locked(dir, name, &place);
@@ -104,34 +126,45 @@ static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name,
                 return ret;
         ret = ext4_iget_linked(dir, place.ino, &victim);
         if (ret == 0) {
-                ret = unlink_victim(dir, &place, victim);
                 *ret_victim = victim;
+                ret = check_kind(dir, victim, want_dir);
         }
+        if (ret == 0)
+                ret = unlink_victim(dir, &place, victim);
         ext4_dir_place_put(&place);
         return ret;
 }
 
-/* Names of directories, always. */
-static bool is_dots(const struct ext4_name *name)
-{
-        return name->text[0] == '.' &&
-               (name->len == 1 || (name->len == 2 && name->text[1] == '.'));
-}
-
-int ext4_unlink(struct ext4_inode *dir, const struct ext4_name *name)
+static int remove_name(struct ext4_inode *dir, const struct ext4_name *name, bool want_dir)
 {
         struct ext4_inode *victim = NULL;
         int ret;
 
-        if (name->len > EXT4_NAME_LEN)
-                return -ENAMETOOLONG;
-        if (name->len == 0)
-                return -ENOENT;
-        if (is_dots(name))
-                return S_ISDIR(dir->mode) ? -EISDIR : -ENOTDIR;
         rwsem_write_lock(&dir->vfs.lock);
-        ret = unlink_locked(dir, name, &victim);
+        ret = unlink_locked(dir, name, want_dir, &victim);
         rwsem_write_unlock(&dir->vfs.lock);
         ext4_iput(victim);
         return ret;
+}
+
+int ext4_unlink(struct ext4_inode *dir, const struct ext4_name *name)
+{
+        int ret = ext4_check_name(name);
+
+        if (ret < 0)
+                return ret;
+        if (ext4_is_dots(name))
+                return S_ISDIR(dir->mode) ? -EISDIR : -ENOTDIR;
+        return remove_name(dir, name, false);
+}
+
+int ext4_rmdir(struct ext4_inode *dir, const struct ext4_name *name)
+{
+        int ret = ext4_check_name(name);
+
+        if (ret < 0)
+                return ret;
+        if (ext4_is_dots(name) && S_ISDIR(dir->mode))
+                return name->len == 1 ? -EINVAL : -ENOTEMPTY;
+        return remove_name(dir, name, true);
 }

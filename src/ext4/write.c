@@ -13,6 +13,7 @@
 
 #include <sys/stat.h>
 
+#include "ext4/dax.h"
 #include "ext4/inline_change.h"
 #include "ext4/write_path.h"
 
@@ -69,7 +70,7 @@ static void unlock_inode(const struct write *w)
 
 /* Bits that a write takes away, as the kernel does for who may not set them.  Here nobody is
  * asked who he is, and they always go. */
-static bool has_privileges(const struct ext4_inode *inode)
+bool ext4_has_privileges(const struct ext4_inode *inode)
 {
         return (inode->mode & S_ISUID) || ((inode->mode & S_ISGID) && (inode->mode & S_IXGRP));
 }
@@ -149,7 +150,7 @@ static int look(struct write *w)
 static bool may_share(const struct write *w)
 {
         return !w->is_extending && w->is_mapped && !(w->is_partial && w->is_unwritten) &&
-               !has_privileges(w->inode);
+               !ext4_has_privileges(w->inode);
 }
 
 /* ---- buffered ---- */
@@ -241,12 +242,15 @@ static int64_t write_mapped(struct write *w)
         return ret == VFS_QUEUED ? ret : ext4_end_write(w->dio, ret);
 }
 
-static int strip_privileges(struct ext4_inode *inode)
+int ext4_drop_privileges(struct ext4_inode *inode)
 {
         struct jbd2_handle *h;
         struct ext4_iloc loc;
-        int ret = jbd2_start(inode->fs->journal, EXT4_INODE_CREDITS, 0, &h);
+        int ret;
 
+        if (!ext4_has_privileges(inode))
+                return 0;
+        ret = jbd2_start(inode->fs->journal, EXT4_INODE_CREDITS, 0, &h);
         if (ret < 0)
                 return ret;
         ret = ext4_inode_begin(h, inode, &loc);
@@ -316,8 +320,7 @@ static int64_t write_exclusive(struct write *w)
 
         if (nowait(w) && !may_share(w))
                 return -EAGAIN; /* before anything was done: C9 */
-        if (has_privileges(inode))
-                ret = strip_privileges(inode);
+        ret = ext4_drop_privileges(inode);
         if (ret < 0)
                 return ret;
         if (w->is_partial && (!w->is_mapped || w->is_unwritten))
@@ -381,6 +384,11 @@ int64_t ext4_file_write_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
                           .exclusive = true};
         int64_t ret;
 
+        if (ext4_has_dax(w.inode->fs)) {
+                ret = ext4_dax_write(iocb, iter);
+                if (ret != EXT4_NOT_DAX)
+                        return ret;
+        }
         if (iocb->flags & VFS_NOWAIT)
                 return -EOPNOTSUPP; /* B34 */
         ret = lock_inode(&w);
@@ -388,8 +396,8 @@ int64_t ext4_file_write_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
                 return ret;
         vfs_count(iocb->inode->sb, VFS_BUFFERED_WRITES);
         ret = check(&w);
-        if (ret > 0 && has_privileges(w.inode)) {
-                int err = strip_privileges(w.inode);
+        if (ret > 0) {
+                int err = ext4_drop_privileges(w.inode);
 
                 ret = err < 0 ? err : ret;
         }
@@ -426,6 +434,11 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 .inode = ext4_inode_of(iocb->inode), .dio = dio, .iocb = iocb, .iter = iter};
         int64_t ret;
 
+        if (ext4_has_dax(w.inode->fs)) {
+                ret = ext4_dax_write(iocb, iter);
+                if (ret != EXT4_NOT_DAX)
+                        return ret;
+        }
         w.exclusive = will_extend(&w);
         for (;;) {
                 enum ext4_fallback why;

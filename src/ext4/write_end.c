@@ -65,20 +65,19 @@ enum orphan_end {
 };
 
 /* The new size, and what else belongs to its transaction (C14). */
-static int publish(struct iomap_dio *dio, enum orphan_end orphan)
+static int publish(const struct ext4_extension *x, enum orphan_end orphan)
 {
         const uint32_t rest = EXT4_GROW_CREDITS + EXT4_INODE_CREDITS + EXT4_ORPHAN_CREDITS;
-        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
-        const uint64_t pos = dio->iocb->pos, end = pos + dio->done;
+        struct ext4_inode *inode = x->inode;
         struct jbd2_handle *h;
         int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode) + rest, 0, &h);
 
         if (ret < 0)
                 return ret;
-        if (dio->flags & IOMAP_DIO_UNWRITTEN)
-                ret = ext4_write_convert(h, inode, pos, end, rest);
+        if (x->is_unwritten)
+                ret = ext4_write_convert(h, inode, x->pos, x->end, rest);
         if (ret == 0)
-                ret = ext4_write_grow(h, inode, end); /* after the conversion: B44 */
+                ret = ext4_write_grow(h, inode, x->end); /* after the conversion: B44 */
         if (ret == 0 && orphan == END_ORPHAN)
                 ret = ext4_orphan_del(h, inode);
         return first_error(ret, jbd2_stop(h));
@@ -105,27 +104,41 @@ static int clean_up(struct ext4_inode *inode, bool has_new)
         return ret;
 }
 
-int64_t ext4_end_extend(struct iomap_dio *dio, int64_t result, bool is_orphan)
+int64_t ext4_end_extension(const struct ext4_extension *x, int64_t result)
 {
-        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
-        const bool has_new = dio->flags & IOMAP_DIO_NEW;
-        bool left = is_orphan && (result <= 0 || (dio->stopped && has_new));
+        bool left = x->is_orphan && (result <= 0 || (x->is_short && x->has_new));
         int ret = 0;
 
         if (result > 0) {
-                ret = publish(dio, is_orphan && !left ? END_ORPHAN : KEEP_ORPHAN);
-                vfs_count(inode->vfs.sb, VFS_EXTENDS);
+                ret = publish(x, x->is_orphan && !left ? END_ORPHAN : KEEP_ORPHAN);
+                vfs_count(x->inode->vfs.sb, VFS_EXTENDS);
         }
         if (ret < 0)
-                left = is_orphan;
-        iomap_dio_end(dio);
+                left = x->is_orphan;
         if (left) {
-                int err = clean_up(inode, has_new);
+                int err = clean_up(x->inode, x->has_new);
 
                 if (result > 0)
                         ret = first_error(ret, err);
         }
         return ret < 0 ? ret : result;
+}
+
+int64_t ext4_end_extend(struct iomap_dio *dio, int64_t result, bool is_orphan)
+{
+        const struct ext4_extension x = {
+                .inode = ext4_inode_of(dio->iocb->inode),
+                .pos = dio->iocb->pos,
+                .end = dio->iocb->pos + dio->done,
+                .is_unwritten = dio->flags & IOMAP_DIO_UNWRITTEN,
+                .has_new = dio->flags & IOMAP_DIO_NEW,
+                .is_short = dio->stopped,
+                .is_orphan = is_orphan,
+        };
+
+        result = ext4_end_extension(&x, result);
+        iomap_dio_end(dio);
+        return result;
 }
 
 /* ---- requests that are reaped together ---- */

@@ -208,6 +208,77 @@ static int direct_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint3
 
 const struct iomap_ops ext4_write_ops = {.begin = direct_begin};
 
+/* ---- by copying ---- */
+
+/* What one mapping zeroes at most: the handle is open meanwhile. */
+#define MAX_ZEROED_BYTES (4u << 20)
+
+/* New blocks are written from the start.  Before the handle is closed they are zeros: no
+ * commit can have them as they were. */
+static int dax_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                        struct iomap *ret_map)
+{
+        const struct handle_need need = {.end = KEEP_HANDLE};
+        const uint32_t max = max_t(uint32_t, MAX_ZEROED_BYTES >> inode->fs->block_bits, 1);
+        struct ext4_map_request req = request_for(inode, pos, len, max);
+        struct ext4_map map;
+        int ret;
+
+        req.type = EXT4_MAP_WRITTEN;
+        ret = alloc_retrying(inode, &req, &need, &map);
+        if (ret < 0)
+                return ret;
+        ret = ext4_zero_blocks(inode->fs, map.pblk, map.len);
+        if (ret < 0) /* of memory: never, unless the device is not what it was */
+                ext4_abort(inode->fs, ret);
+        ret = first_error(ret, jbd2_stop(jbd2_current(inode->fs->journal)));
+        if (ret == 0) {
+                fill_new(inode, &map, ret_map);
+                ret_map->type = IOMAP_MAPPED;
+        }
+        return ret;
+}
+
+/* Unwritten blocks: zeros first.  *map, which begins at the block of pos, becomes what of it is
+ * written then. */
+static int dax_convert(struct ext4_inode *inode, uint64_t pos, uint64_t len, struct iomap *map)
+{
+        const uint64_t most = max_t(uint64_t, MAX_ZEROED_BYTES, inode->fs->block_size);
+        const uint64_t want = round_up_pow2(pos + len, inode->fs->block_size) - map->offset;
+        const uint32_t bits = inode->fs->block_bits;
+        struct jbd2_handle *h;
+        int ret;
+
+        map->length = min_t(uint64_t, map->length, min_t(uint64_t, want, most));
+        ret = ext4_zero_blocks(inode->fs, map->addr >> bits, map->length >> bits);
+        if (ret == 0)
+                ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode), 0, &h);
+        if (ret < 0)
+                return ret;
+        ret = ext4_write_convert(h, inode, map->offset, map->offset + map->length, 0);
+        map->type = IOMAP_MAPPED;
+        return first_error(ret, jbd2_stop(h));
+}
+
+static int dax_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
+                     struct iomap *ret_map)
+{
+        struct ext4_inode *inode = ext4_inode_of(vfs);
+        int ret;
+
+        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
+                return -EFBIG;
+        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
+        if (ret < 0 || ret_map->type == IOMAP_MAPPED)
+                return ret;
+        if (op_flags & IOMAP_OP_NOWAIT)
+                return -EAGAIN;
+        return ret_map->type == IOMAP_HOLE ? dax_allocate(inode, pos, len, ret_map)
+                                           : dax_convert(inode, pos, len, ret_map);
+}
+
+const struct iomap_ops ext4_dax_ops = {.begin = dax_begin};
+
 /* ---- changes that follow the data ---- */
 
 void ext4_note_written(struct ext4_inode *inode)

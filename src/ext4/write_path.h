@@ -16,6 +16,7 @@
 
 extern const struct iomap_ops ext4_write_ops;    /* direct */
 extern const struct iomap_ops ext4_buffered_ops; /* buffered, of files with a map */
+extern const struct iomap_ops ext4_dax_ops;      /* by copying (dax.h): written blocks */
 
 /* What is at pos, for a write that ends at `end`: nothing is allocated.  op_flags: IOMAP_OP_*.
  */
@@ -50,5 +51,26 @@ must_check int64_t ext4_end_extend(struct iomap_dio *dio, int64_t result, bool i
 
 /* Before blocks are allocated behind the size: the inode becomes an orphan (B38). */
 must_check int ext4_begin_extend(struct ext4_inode *inode);
+
+/* What a write that ends behind the size has done. */
+struct ext4_extension {
+        struct ext4_inode *inode;
+        uint64_t pos, end; /* the bytes that were written */
+        bool is_unwritten; /* their blocks have to be converted */
+        bool has_new;      /* blocks were allocated for it */
+        bool is_short;     /* it got less far than it was to */
+        bool is_orphan;    /* ext4_begin_extend() made it one */
+};
+
+/* Size, conversion and orphan entry of a write of any kind with this result (bytes or -errno),
+ * under the exclusive inode lock: what becomes of the result. */
+must_check int64_t ext4_end_extension(const struct ext4_extension *x, int64_t result);
+
+/* ---- write.c ---- */
+
+/* Bits that a write takes away: S_ISUID, S_ISGID.  The inode lock is held, exclusive to take
+ * them. */
+bool ext4_has_privileges(const struct ext4_inode *inode);
+must_check int ext4_drop_privileges(struct ext4_inode *inode);
 
 #endif

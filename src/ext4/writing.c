@@ -100,6 +100,9 @@ int ext4_start_writing(struct ext4_fs *fs)
         ret = ext4_errors_start(fs);
         if (ret == 0)
                 ret = start_parts(fs);
+        /* Damage has ended writing before it began: what the mount says is the damage. */
+        if (ret == -EROFS && jbd2_error(fs->journal) < 0)
+                ret = jbd2_error(fs->journal);
         if (ret < 0)
                 ret = first_error(ret, ext4_stop_writing(fs));
         return ret;

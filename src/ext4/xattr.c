@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ext4/xattr_value.h"
 #include "util/alloc.h"
 #include "util/crc.h"
 
@@ -30,12 +31,6 @@ struct run {
         const uint8_t *first; /* entry */
         const uint8_t *base;  /* offsets of values count from here */
         const uint8_t *end;
-};
-
-struct key {
-        uint8_t index;
-        const char *name;
-        size_t len;
 };
 
 static const struct ext4_xattr_entry *entry_at(const uint8_t *p)
@@ -262,15 +257,16 @@ static int add_block(struct attrs *attrs, struct ext4_inode *inode)
         return 0;
 }
 
-static bool entry_has_key(const struct ext4_xattr_entry *entry, const struct key *key)
+static bool entry_has_key(const struct ext4_xattr_entry *entry,
+                          const struct ext4_xattr_key *key)
 {
         return entry->e_name_index == key->index && entry->e_name_len == key->len &&
                memcmp(name_of(entry), key->name, key->len) == 0;
 }
 
 /* The first entry of this name and its run; NULL. */
-static const struct ext4_xattr_entry *find(const struct attrs *attrs, const struct key *key,
-                                           const struct run **ret_run)
+static const struct ext4_xattr_entry *
+find(const struct attrs *attrs, const struct ext4_xattr_key *key, const struct run **ret_run)
 {
         for (unsigned i = 0; i < attrs->nr; i++) {
                 const uint8_t *p = attrs->runs[i].first;
@@ -296,7 +292,7 @@ ssize_t ext4_xattr_ibody_find(const struct ext4_inode *inode, uint8_t index, con
                               size_t name_len, const void **ret_value)
 {
         const struct ext4_where at = ext4_at(inode, 0);
-        const struct key key = {index, name, name_len};
+        const struct ext4_xattr_key key = {index, name, name_len};
         const struct ext4_xattr_entry *entry;
         const struct run *run;
         struct attrs attrs = {0};
@@ -331,7 +327,7 @@ static ssize_t copy_value(const void *value, size_t len, void *buf, size_t size)
 }
 
 /* The value's length, and the value in `buf` or, if ret_ref->ino is set, elsewhere (X2). */
-static ssize_t get_locked(struct ext4_inode *inode, const struct key *key, void *buf,
+static ssize_t get_locked(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
                           size_t size, struct value_ref *ret_ref)
 {
         _cleanup_attrs_ struct attrs attrs = {0};
@@ -354,16 +350,6 @@ static ssize_t get_locked(struct ext4_inode *inode, const struct key *key, void 
         if (ret_ref->ino)
                 return ret_ref->size;
         return copy_value(value_of(run, entry), ret_ref->size, buf, size);
-}
-
-/*
- * Lustre made such inodes before there were hashes: its inode names the owner instead, in
- * mtime and generation.
- */
-static bool is_lustre_value(const struct ext4_inode *ea, const struct ext4_inode *owner)
-{
-        return (uint32_t)ea->mtime.tv_sec == ext4_ino(owner) &&
-               ea->generation == owner->generation;
 }
 
 static int check_ea_inode(struct ext4_inode *ea, uint32_t size)
@@ -391,13 +377,16 @@ static int read_ea_inode_locked(struct ext4_inode *ea, const struct ext4_inode *
         ret = ext4_read_data(ea, 0, buf, size);
         if (ret < 0)
                 return ret;
-        if (!ea->fs->opts.nocsum && !is_lustre_value(ea, owner) &&
+        if (!ea->fs->opts.nocsum && !ext4_value_is_lustre(ea, owner) &&
             crc32c(ea->fs->csum_seed, buf, size) != (uint32_t)ea->atime.tv_sec)
                 return ext4_bad_csum(&at, "attribute value");
         return 0;
 }
 
-static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *ref, void *buf)
+/* Who holds the owner's lock needs no other (`lock`): as long as an entry names a value it does
+ * not change. */
+static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *ref, bool lock,
+                             void *buf)
 {
         const struct ext4_where at = ext4_at(owner, 0);
         struct ext4_inode *ea;
@@ -408,14 +397,17 @@ static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *r
                                     ref->ino);
         if (ret < 0)
                 return ret;
-        rwsem_read_lock(&ea->vfs.lock);
+        if (lock)
+                rwsem_read_lock(&ea->vfs.lock);
         ret = read_ea_inode_locked(ea, owner, buf, ref->size);
-        rwsem_read_unlock(&ea->vfs.lock);
+        if (lock)
+                rwsem_read_unlock(&ea->vfs.lock);
         ext4_iput(ea);
         return ret < 0 ? ret : (ssize_t)ref->size;
 }
 
-static ssize_t get(struct ext4_inode *inode, const struct key *key, void *buf, size_t size)
+static ssize_t get(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
+                   size_t size)
 {
         struct value_ref ref = {0};
         ssize_t ret;
@@ -427,13 +419,26 @@ static ssize_t get(struct ext4_inode *inode, const struct key *key, void *buf, s
                 return ret;
         if (ref.size > size)
                 return -ERANGE;
-        return read_ea_inode(inode, &ref, buf);
+        return read_ea_inode(inode, &ref, true, buf);
+}
+
+ssize_t ext4_xattr_get_locked(struct ext4_inode *inode, const struct ext4_xattr_key *key,
+                              void *buf, size_t size)
+{
+        struct value_ref ref = {0};
+        ssize_t ret = get_locked(inode, key, buf, size, &ref);
+
+        if (ret < 0 || ref.ino == 0 || size == 0)
+                return ret;
+        if (ref.size > size)
+                return -ERANGE;
+        return read_ea_inode(inode, &ref, false, buf);
 }
 
 ssize_t ext4_xattr_get_index(struct ext4_inode *inode, uint8_t index, const char *name,
                              size_t name_len, void *buf, size_t size)
 {
-        const struct key key = {index, name, name_len};
+        const struct ext4_xattr_key key = {index, name, name_len};
 
         return get(inode, &key, buf, size);
 }
@@ -459,9 +464,10 @@ namespaces[] = {
         {"system.richacl", EXT4_XATTR_INDEX_RICHACL, WHOLE},
 };
 
-/* -EOPNOTSUPP for a namespace that there is not, -EINVAL for nothing behind a prefix. */
-static int key_of_name(const char *name, struct key *ret_key)
+int ext4_xattr_key_of(const char *name, struct ext4_xattr_key *ret_key)
 {
+        if (strlen(name) > EXT4_NAME_LEN)
+                return -ERANGE;
         for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {
                 const struct namespace *ns = &namespaces[i];
                 size_t len = strlen(ns->text);
@@ -472,13 +478,14 @@ static int key_of_name(const char *name, struct key *ret_key)
                         continue;
                 if (ns->kind == PREFIX && name[len] == '\0')
                         return -EINVAL;
-                *ret_key = (struct key){ns->index, name + len, strlen(name + len)};
+                *ret_key = (struct ext4_xattr_key){ns->index, name + len, strlen(name + len)};
                 return 0;
         }
         return -EOPNOTSUPP;
 }
 
-static ssize_t get_acl(struct ext4_inode *inode, const struct key *key, void *buf, size_t size)
+static ssize_t get_acl(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
+                       size_t size)
 {
         const struct ext4_where at = ext4_at(inode, 0);
         _cleanup_mem_ void *raw = NULL;
@@ -497,12 +504,9 @@ static ssize_t get_acl(struct ext4_inode *inode, const struct key *key, void *bu
 
 ssize_t ext4_xattr_get(struct ext4_inode *inode, const char *name, void *buf, size_t size)
 {
-        struct key key;
-        int ret;
+        struct ext4_xattr_key key;
+        int ret = ext4_xattr_key_of(name, &key);
 
-        if (strlen(name) > EXT4_NAME_LEN)
-                return -ERANGE;
-        ret = key_of_name(name, &key);
         if (ret < 0)
                 return ret;
         if (key.index == EXT4_XATTR_INDEX_POSIX_ACL_ACCESS ||
@@ -546,7 +550,8 @@ static int list_append(struct name_list *list, const char *text, size_t len)
 static int list_entry(struct name_list *list, const struct attrs *attrs,
                       const struct ext4_xattr_entry *entry)
 {
-        const struct key key = {entry->e_name_index, name_of(entry), entry->e_name_len};
+        const struct ext4_xattr_key key = {entry->e_name_index, name_of(entry),
+                                           entry->e_name_len};
         const struct namespace *ns = namespace_of(entry);
         const struct run *run;
         int ret;

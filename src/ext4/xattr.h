@@ -7,12 +7,38 @@
 /* The longest value, as in Linux: a longer one in an ea_inode is damage. */
 #define EXT4_XATTR_MAX_VALUE 65536
 
+/* What an attribute is called on disk. */
+struct ext4_xattr_key {
+        uint8_t index;
+        const char *name; /* not terminated */
+        size_t len;
+};
+
+/* Of a full name, which lives as long as the key.  -ERANGE when it is too long, -EOPNOTSUPP for
+ * a namespace that there is not, -EINVAL for nothing behind a prefix. */
+must_check int ext4_xattr_key_of(const char *name, struct ext4_xattr_key *ret_key);
+
+/* The value of an attribute, for who holds the inode lock: as ext4_xattr_get_index(). */
+must_check ssize_t ext4_xattr_get_locked(struct ext4_inode *inode,
+                                         const struct ext4_xattr_key *key, void *buf,
+                                         size_t size);
+
 /* For struct buf_check of an attribute block; arg is the struct ext4_fs.  Such a block may
  * belong to many inodes: its owner is 0. */
 int ext4_xattr_block_verify(const void *data, size_t size, uint64_t blk, const void *arg);
 
 /* Set the checksum of such a block. */
 void ext4_xattr_block_seal(const struct ext4_fs *fs, uint64_t blk, void *data);
+
+/*
+ * Give up this inode's share of a block that may be written: true when it was not the only one;
+ * then it is sealed again.  Others may be doing the same.  And: free the block
+ * (inode_delete.c).
+ */
+struct jbd2_handle;
+bool ext4_xattr_block_unshare(struct ext4_fs *fs, uint64_t blk, void *bytes);
+must_check int ext4_xattr_block_free(struct jbd2_handle *h, struct ext4_inode *inode,
+                                     ext4_fsblk_t blk);
 
 /*
  * The first entry whose value is in an inode of its own, in the checked attribute space of an

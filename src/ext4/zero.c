@@ -36,11 +36,25 @@ static uint64_t part_at_start(uint64_t unit, uint64_t pos, uint64_t end)
         return end - pos < unit ? end - pos : 0;
 }
 
-static int zero_bytes(struct uext4_bdev *dev, uint64_t pos, uint64_t len)
+/* Of memory, just these: what is beside them may be changing under a lease (vfs/lease.h). */
+static int zero_memory(struct vfs_super *sb, uint64_t pos, uint64_t len)
 {
+        void *mem = iomap_dax_addr(sb, pos, len);
+
+        if (!mem)
+                return -ENXIO;
+        memset(mem, 0, len);
+        return 0;
+}
+
+static int zero_bytes(struct vfs_super *sb, uint64_t pos, uint64_t len)
+{
+        struct uext4_bdev *dev = sb->dev;
         const uint64_t unit = uext4_bdev_geometry(dev)->logical_block;
         const uint64_t end = pos + len;
 
+        if (sb->map)
+                return zero_memory(sb, pos, len);
         while (pos < end) {
                 uint64_t n = part_at_start(unit, pos, end);
                 int ret;
@@ -99,7 +113,7 @@ int ext4_zero_range(struct ext4_inode *inode, uint64_t pos, uint64_t len)
                 int ret = locate(inode, pos, &n, &addr);
 
                 if (ret == 0 && addr != IOMAP_NULL_ADDR)
-                        ret = zero_bytes(inode->vfs.sb->dev, addr, n);
+                        ret = zero_bytes(inode->vfs.sb, addr, n);
                 if (ret < 0)
                         return ret;
                 pos += n;
@@ -137,6 +151,11 @@ int ext4_tail_is_dirty(struct ext4_inode *inode, uint64_t pos)
         ret = locate(inode, pos, &len, &addr);
         if (ret < 0 || addr == IOMAP_NULL_ADDR)
                 return ret;
+        if (inode->vfs.sb->map) {
+                const char *at = iomap_dax_addr(inode->vfs.sb, addr, len);
+
+                return at ? !is_zero(at, len) : -ENXIO;
+        }
         mem = mem_alloc(len);
         if (!mem)
                 return -ENOMEM;

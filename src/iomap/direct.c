@@ -362,7 +362,9 @@ static int submit_all(struct iomap_dio *dio, struct iomap_iter *it, struct iov_i
         while ((ret = iomap_iter_next(it)) > 0)
                 round = it->status = write ? write_round(dio, &st, iter, it)
                                            : read_round(dio, &st, iter, it);
-        if (ret < 0 && (write || ret == -EAGAIN) && round == 0 && it->pos > start) {
+        /* Neither the round failed nor end(): it was begin(), for what comes next. */
+        if (ret < 0 && (write || ret == -EAGAIN) && round == 0 && it->pos > start &&
+            it->given_back == it->pos) {
                 dio->stopped = ret;
                 ret = 0;
         }

@@ -226,6 +226,25 @@ int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
 must_check int64_t iomap_buffered_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
                                         const struct iomap_ops *ops);
 
+/* ---- a device that is memory (DAX) ---- */
+
+/* Where [addr, addr + len) of the device is, or NULL behind its end.  vfs_super.map is there.
+ */
+void *iomap_dax_addr(struct vfs_super *sb, uint64_t addr, uint64_t len);
+
+/* Read by copying, at any position; as iomap_buffered_read(). */
+int64_t iomap_dax_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                       const struct iomap_ops *ops);
+
+/*
+ * Write by copying: iter->count > 0 bytes at iocb->pos, at any position.  What begin() gives is
+ * MAPPED, and if it is new, zeros already.  The caller holds the inode lock: shared when all of
+ * the range is mapped inside the size, else exclusive.  The size is not changed here.  Durable
+ * after a sync.  Bytes written before an error are returned.
+ */
+must_check int64_t iomap_dax_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                                   const struct iomap_ops *ops);
+
 /* ---- reports ---- */
 
 /*

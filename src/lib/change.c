@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What changes a file system: sizes and space of files, names. */
+/* What changes a file system: sizes and space of files. */
 
-#include "ext4/dir_change.h"
 #include "ext4/fallocate.h"
 #include "ext4/fsync.h"
 #include "ext4/truncate.h"
@@ -20,13 +19,6 @@ int uext4_truncate(struct uext4_file *file, uint64_t size)
 int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, uint64_t len)
 {
         return file->writes ? ext4_fallocate(file->inode, mode, pos, len) : -EBADF;
-}
-
-int uext4_unlink(struct uext4_inode *dir, const char *name, size_t len)
-{
-        const struct ext4_name what = {name, len};
-
-        return ext4_unlink(inode_in(dir), &what);
 }
 
 int uext4_syncfs(struct uext4_fs *fs)

@@ -32,12 +32,8 @@ int uext4_lookup(struct uext4_inode *dir, const char *name, size_t len,
                  struct uext4_inode **ret_inode)
 {
         struct ext4_inode *inode;
-        uint32_t ino;
-        int ret = ext4_dir_lookup(inode_in(dir), name, len, &ino);
+        int ret = ext4_dir_get(inode_in(dir), name, len, &inode);
 
-        if (ret < 0)
-                return ret;
-        ret = ext4_iget_linked(inode_in(dir), ino, &inode);
         if (ret < 0)
                 return ret;
         *ret_inode = inode_out(inode);

@@ -313,6 +313,8 @@ void uext4_get_stats(struct uext4_fs *fs, struct uext4_stats *ret_stats)
                 .syncs = vfs_counter_sum(sb, VFS_SYNCS),
                 .flushes = vfs_counter_sum(sb, VFS_FLUSHES),
                 .commits = commits,
+                .dax_reads = vfs_counter_sum(sb, VFS_DAX_READS),
+                .dax_writes = vfs_counter_sum(sb, VFS_DAX_WRITES),
                 .extent_cache_hits = vfs_counter_sum(sb, VFS_MAP_CACHE_HITS),
                 .extent_cache_misses = vfs_counter_sum(sb, VFS_MAP_CACHE_MISSES),
                 .meta_reads = bufs.reads,

@@ -156,6 +156,22 @@ static int take_data(struct lib_options *o, const char *value)
         return 0;
 }
 
+/* As the kernel has it: alone it means always. */
+static int take_dax(struct lib_options *o, const char *value)
+{
+        static const char *const words[] = {
+                [EXT4_DAX_INODE] = "inode",
+                [EXT4_DAX_ALWAYS] = "always",
+                [EXT4_DAX_NEVER] = "never",
+        };
+        unsigned n = EXT4_DAX_ALWAYS;
+
+        if (value && parse_word(value, words, ARRAY_LEN(words), &n) < 0)
+                return -EINVAL;
+        o->ext4.dax = (enum ext4_dax_mode)n;
+        return 0;
+}
+
 static int take_resuid(struct lib_options *o, const char *value)
 {
         o->ext4.given |= EXT4_GIVEN_RESUID;
@@ -228,6 +244,7 @@ static const struct option {
         {"sb", WITH_VALUE, take_sb},
         {"offset", WITH_VALUE, take_offset},
         {"meta_cache", WITH_VALUE, take_meta_cache},
+        {"dax", MAYBE_VALUE, take_dax},
         {"journal_path", WITH_VALUE, take_journal_path},
         {"commit", WITH_VALUE, take_commit},
         {"barrier", MAYBE_VALUE, take_barrier},

@@ -76,11 +76,8 @@ static int follow(struct walk *w, struct ext4_inode *link)
 static int walk_name(struct walk *w, const char *name, size_t len, uint32_t flags)
 {
         struct ext4_inode *child;
-        uint32_t ino;
-        int ret = ext4_dir_lookup(w->at, name, len, &ino);
+        int ret = ext4_dir_get(w->at, name, len, &child);
 
-        if (ret == 0)
-                ret = ext4_iget_linked(w->at, ino, &child);
         if (ret < 0)
                 return ret;
         if (S_ISLNK(child->mode) && !(*w->rest == '\0' && (flags & UEXT4_NOFOLLOW))) {

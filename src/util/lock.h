@@ -21,10 +21,13 @@
 #include "util/base.h"
 
 enum lock_rank {
-        RANK_INODE = 20, /* vfs_inode.lock, the outer lock of file I/O */
-        RANK_INODE_CHILD = 25, /* that of an inode found in a directory that is locked */
-        RANK_INVALIDATE = 30,  /* vfs_inode.invalidate_lock */
-        RANK_HANDLE = 40, /* jbd2: start blocks for log space */
+        RANK_RENAME = 15,       /* ext4: which directory is in which */
+        RANK_INODE = 20,        /* vfs_inode.lock, the outer lock of file I/O */
+        RANK_INODE_SECOND = 22, /* that of a second directory */
+        RANK_INODE_CHILD = 25,  /* that of an inode found in a directory that is locked */
+        RANK_INODE_CHILD2 = 26, /* and of another one */
+        RANK_INVALIDATE = 30,   /* vfs_inode.invalidate_lock */
+        RANK_HANDLE = 40,       /* jbd2: start blocks for log space */
         RANK_PAGE = 50,
         RANK_MAP = 60,       /* the map lock: block map of one inode */
         RANK_MAP_CACHE = 61, /* its extent status cache */

@@ -27,6 +27,9 @@ struct vfs_inode {
 
         /* The flush that what was written to the file needs: see vfs_written(). */
         _Atomic uint64_t unflushed;
+
+        LIST_HEAD(, vfs_lease) leases;    /* [sb.lease_lock; added to under `lock`] */
+        _Atomic uint32_t nr_write_leases; /* as long as there are some, data may be written */
 };
 
 void vfs_inode_init(struct vfs_inode *inode, struct vfs_super *sb, uint64_t ino);
@@ -52,7 +55,8 @@ static inline void vfs_written(struct vfs_inode *inode)
 
 static inline bool vfs_needs_flush(struct vfs_inode *inode)
 {
-        return atomic_load(&inode->unflushed) > atomic_load(&inode->sb->flushes_done);
+        return atomic_load(&inode->nr_write_leases) > 0 ||
+               atomic_load(&inode->unflushed) > atomic_load(&inode->sb->flushes_done);
 }
 
 /* ---- one request ---- */

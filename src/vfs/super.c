@@ -13,11 +13,15 @@ void vfs_super_init(struct vfs_super *sb, struct uext4_bdev *dev, const struct l
         LIST_INIT(&sb->queues);
         mtx_init(&sb->drain_lock, RANK_DRAIN);
         cond_init(&sb->ended);
+        mtx_init(&sb->lease_lock, RANK_LEAF);
+        cond_init(&sb->lease_ended);
 }
 
 void vfs_super_done(struct vfs_super *sb)
 {
         assert(LIST_EMPTY(&sb->queues));
+        cond_done(&sb->lease_ended);
+        mtx_done(&sb->lease_lock);
         cond_done(&sb->ended);
         mtx_done(&sb->drain_lock);
         cond_done(&sb->queue_unpinned);

@@ -36,6 +36,8 @@ enum vfs_counter {
         VFS_BATCHES,       /* of requests that were finished together */
         VFS_SYNCS,         /* fsync and what is like it */
         VFS_FLUSHES,       /* that those sent, beside those of commits */
+        VFS_DAX_READS,     /* copies out of the mapped device */
+        VFS_DAX_WRITES,    /* and into it */
         VFS_MAP_CACHE_HITS,
         VFS_MAP_CACHE_MISSES,
         VFS_NR_COUNTERS,
@@ -66,6 +68,7 @@ struct vfs_super {
         struct uext4_bdev *dev; /* [const] */
         struct log_sink log;    /* [const] */
         uint32_t block_bits;    /* [const] log2 of the block size in bytes */
+        char *map; /* [const] all of the device as memory, for DAX; NULL: there is none */
 
         struct mtx queue_lock; /* RANK_QUEUE_LIST */
         struct cond queue_unpinned;
@@ -81,6 +84,9 @@ struct vfs_super {
         /* Flushes of the device are numbered as they begin; see vfs_written(). */
         _Atomic uint64_t flushes_begun;
         _Atomic uint64_t flushes_done; /* the highest number that has ended well */
+
+        struct mtx lease_lock; /* RANK_LEAF; leases of all inodes (lease.h) */
+        struct cond lease_ended;
 
         struct mtx drain_lock; /* RANK_DRAIN; sleepers on `ended` */
         struct cond ended;

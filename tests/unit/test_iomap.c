@@ -973,6 +973,135 @@ static void another_thread_completes(void **state)
         fake_done(&f);
 }
 
+/* ---- direct writes ---- */
+
+static int64_t write_direct(struct fake *f, struct dio_req *r, uint64_t pos, size_t len,
+                            struct uext4_bdev_queue *queue)
+{
+        static uint8_t mem[64 * BLK];
+        const struct iomap_dio_write how = {.ops = &fake_ops_with_end, .wait = true};
+        const struct iovec iov = {mem, len};
+        struct iov_iter iter;
+        int64_t ret;
+
+        memset(mem, 'w', len);
+        r->iocb = (struct vfs_kiocb){.inode = &f->inode,
+                                     .pos = pos,
+                                     .flags = VFS_DSYNC,
+                                     .queue = queue ? &r->queue : NULL,
+                                     .complete = on_complete};
+        r->queue.bdev_queue = queue;
+        f->sb.block_bits = 10;
+        T_CHECK(iov_iter_init(&iter, &iov, 1) == 0);
+        ret = iomap_dio_write(&r->dio, &r->iocb, &iter, &how);
+        assert_int_equal(atomic_load(&f->inode.dio.nr), 1); /* until the caller has finished */
+        iomap_dio_end(&r->dio);
+        assert_int_equal(atomic_load(&f->inode.dio.nr), 0);
+        return ret;
+}
+
+static void assert_written(struct fake *f, uint64_t addr, size_t len, uint8_t want)
+{
+        uint8_t got[64 * BLK];
+
+        assert_int_equal(uext4_bdev_read(f->dev, got, len, addr), 0);
+        for (size_t i = 0; i < len; i++)
+                assert_int_equal(got[i], want ? want : device_byte(addr + i));
+}
+
+static void write_goes_where_the_file_is(void **state)
+{
+        struct uext4_bdev_queue *queue;
+        struct dio_req r;
+        struct fake f;
+
+        fake_init(&f, 60 * BLK);
+        add_map(&f, IOMAP_MAPPED, 0, 4, 100);
+        add_map(&f, IOMAP_MAPPED, 4, 4, 200);
+        assert_int_equal(write_direct(&f, &r, BLK, 6 * BLK, NULL), 6 * BLK);
+        assert_int_equal(r.dio.flags, IOMAP_DIO_WRITE | IOMAP_DIO_THROUGH); /* B7 */
+        assert_written(&f, 100 * BLK, BLK, 0);
+        assert_written(&f, 101 * BLK, 3 * BLK, 'w');
+        assert_written(&f, 200 * BLK, 3 * BLK, 'w');
+        assert_written(&f, 203 * BLK, BLK, 0);
+        /* Forced to wait, on a queue: R7. */
+        T_CHECK(uext4_bdev_queue_new(f.dev, 8, &queue) == 0);
+        assert_int_equal(write_direct(&f, &r, 0, 8 * BLK, queue), 8 * BLK);
+        assert_written(&f, 100 * BLK, 4 * BLK, 'w');
+        uext4_bdev_queue_free(queue);
+        fake_done(&f);
+}
+
+/* B4: zeros for the rest of blocks that hold whatever was on the device; of no others. */
+static void parts_of_new_blocks_are_zeroed_B4(void **state)
+{
+        uint8_t got[2 * BLK];
+        struct dio_req r;
+        struct fake f;
+
+        fake_init(&f, 60 * BLK);
+        add_map(&f, IOMAP_UNWRITTEN, 0, 4, 100);
+        assert_int_equal(write_direct(&f, &r, 512, BLK, NULL), BLK);
+        assert_int_equal(r.dio.flags,
+                         IOMAP_DIO_WRITE | IOMAP_DIO_UNWRITTEN | IOMAP_DIO_NEED_SYNC);
+        assert_int_equal(uext4_bdev_read(f.dev, got, sizeof(got), 100 * BLK), 0);
+        for (size_t i = 0; i < sizeof(got); i++)
+                assert_int_equal(got[i], i < 512 || i >= 512 + BLK ? 0 : 'w');
+        assert_written(&f, 102 * BLK, 2 * BLK, 0);
+        fake_done(&f);
+}
+
+static void write_ends_at_what_cannot_be_had_B47(void **state)
+{
+        static const int errors[] = {-ENOTBLK, -ENOSPC};
+
+        for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+                struct dio_req r;
+                struct fake f;
+
+                fake_init(&f, 60 * BLK);
+                add_map(&f, IOMAP_MAPPED, 0, 8, 100);
+                add_map(&f, IOMAP_MAPPED, 8, 8, 300);
+                f.fail_from = 8 * BLK;
+                f.fail_error = errors[i];
+                assert_int_equal(write_direct(&f, &r, 4 * BLK, 8 * BLK, NULL), 4 * BLK);
+                assert_int_equal(r.dio.stopped, errors[i]);
+                assert_written(&f, 104 * BLK, 4 * BLK, 'w');
+                assert_int_equal(write_direct(&f, &r, 8 * BLK, BLK, NULL), errors[i]);
+                assert_written(&f, 300 * BLK, BLK, 0);
+                fake_done(&f);
+        }
+}
+
+static void error_of_the_write_wins_over_that_of_end_C30(void **state)
+{
+        const struct uext4_bdev_fault rule = {.ops = 1u << UEXT4_BDEV_WRITE_ZEROES,
+                                              .error = -EREMOTEIO};
+        struct dio_req r;
+        struct fake f;
+
+        fake_init(&f, 60 * BLK);
+        add_map(&f, IOMAP_UNWRITTEN, 0, 4, 100);
+        T_CHECK(uext4_bdev_fault_add(f.fault, &rule) == 0);
+        f.end_error = -EINVAL;
+        assert_int_equal(write_direct(&f, &r, 512, BLK, NULL), -EREMOTEIO);
+        assert_int_equal(f.end_done, 0);
+        uext4_bdev_fault_clear(f.fault);
+        assert_int_equal(write_direct(&f, &r, 512, BLK, NULL), -EINVAL);
+        fake_done(&f);
+}
+
+/* A hole is for begin() to fill. */
+static void nothing_is_written_to_a_hole(void **state)
+{
+        struct dio_req r;
+        struct fake f;
+
+        fake_init(&f, 60 * BLK);
+        assert_int_equal(write_direct(&f, &r, 0, BLK, NULL), -EIO);
+        fake_done(&f);
+}
+
 /* ---- buffered reads ---- */
 
 static int64_t read_buffered(struct fake *f, uint64_t pos, void *buf, size_t len,
@@ -1332,6 +1461,11 @@ int main(void)
                 cmocka_unit_test(one_request_with_one_buffer_allocates_nothing),
                 cmocka_unit_test(long_stretches_are_cut_into_requests_of_1_gib),
                 cmocka_unit_test(another_thread_completes),
+                cmocka_unit_test(write_goes_where_the_file_is),
+                cmocka_unit_test(parts_of_new_blocks_are_zeroed_B4),
+                cmocka_unit_test(write_ends_at_what_cannot_be_had_B47),
+                cmocka_unit_test(error_of_the_write_wins_over_that_of_end_C30),
+                cmocka_unit_test(nothing_is_written_to_a_hole),
                 cmocka_unit_test(buffered_reads_at_any_position),
                 cmocka_unit_test(buffered_reads_larger_than_the_bounce),
                 cmocka_unit_test(buffered_read_returns_what_came_before_an_error),

@@ -103,6 +103,10 @@ static const struct {
         {"data=ordered", {.given = EXT4_GIVEN_DATA, .data = EXT4_DATA_ORDERED}},
         {"data=writeback", {.given = EXT4_GIVEN_DATA, .data = EXT4_DATA_WRITEBACK}},
         {"data=journal", {.given = EXT4_GIVEN_DATA, .data = EXT4_DATA_JOURNAL}},
+        {"dax", {.dax = EXT4_DAX_ALWAYS}},
+        {"dax=always", {.dax = EXT4_DAX_ALWAYS}},
+        {"dax=inode", {.dax = EXT4_DAX_INODE}},
+        {"dax,dax=never", {.dax = EXT4_DAX_NEVER}},
         {"resuid=1000", {.given = EXT4_GIVEN_RESUID, .resuid = 1000}},
         {"resgid=4294967295", {.given = EXT4_GIVEN_RESGID, .resgid = UINT32_MAX}},
         {"rw,discard,resuid=1,data=journal",
@@ -129,6 +133,7 @@ static void options_for_writing_say_what_was_given(void **state)
                 t_assert_row(row, o.ext4.discard, w->discard);
                 t_assert_row(row, o.ext4.errors, w->errors);
                 t_assert_row(row, o.ext4.data, w->data);
+                t_assert_row(row, o.ext4.dax, w->dax);
                 t_assert_row(row, o.ext4.resuid, w->resuid);
                 t_assert_row(row, o.ext4.resgid, w->resgid);
         }
@@ -184,6 +189,8 @@ static const struct {
         {"errors=", "errors: bad value ''"},
         {"errors=remount", "errors: bad value 'remount'"},
         {"data=orderly", "data: bad value 'orderly'"},
+        {"dax=", "dax: bad value ''"},
+        {"dax=yes", "dax: bad value 'yes'"},
         {"resuid=root", "resuid: bad value 'root'"},
         {"resuid=4294967296", "resuid: bad value"},
         {"resgid=", "resgid: bad value ''"},

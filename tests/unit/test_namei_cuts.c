@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The power is cut at each request of the device while a name is made, replaced, moved, or
+ * removed: after recovery there is what was before or what is to be after, and what was made
+ * durable is there.  e2fsck must be content.
+ */
+#include <errno.h>
+#include <linux/fs.h>
+
+#include "jbd2/format.h"
+#include "lib/lib.h"
+#include "t_write.h"
+
+struct mount {
+        struct uext4_fs *fs;
+        struct t_log log;
+};
+
+static int do_mount(struct mount *m, struct uext4_bdev *dev)
+{
+        struct uext4_mount_params params = {
+                .options = "rw,commit=100000", .log = t_log_line, .log_arg = &m->log};
+
+        t_log_init(&m->log);
+        return uext4_mount_bdev(dev, &params, &m->fs);
+}
+
+static struct uext4_inode *at(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode;
+
+        T_CHECK(uext4_resolve(m->fs, path, UEXT4_NOFOLLOW, &inode) == 0);
+        return inode;
+}
+
+/* The same where the device may be dead. */
+static struct uext4_inode *try_at(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode;
+
+        return uext4_resolve(m->fs, path, UEXT4_NOFOLLOW, &inode) == 0 ? inode : NULL;
+}
+
+/* How many links there are at a path; 0: nothing is there. */
+static unsigned links(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode;
+        struct uext4_stat st;
+        int ret = uext4_resolve(m->fs, path, UEXT4_NOFOLLOW, &inode);
+
+        if (ret == -ENOENT)
+                return 0;
+        T_CHECK(ret == 0 && uext4_stat(inode, &st) == 0);
+        uext4_inode_put(inode);
+        return st.nlink;
+}
+
+/* The owner, by which the scenarios know what is what; -1: nothing is there. */
+static int owner(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode;
+        struct uext4_stat st;
+        int ret = uext4_resolve(m->fs, path, UEXT4_NOFOLLOW, &inode);
+
+        if (ret == -ENOENT)
+                return -1;
+        T_CHECK(ret == 0 && uext4_stat(inode, &st) == 0);
+        uext4_inode_put(inode);
+        return (int)st.uid;
+}
+
+static void put_file(struct mount *m, const char *dir, const char *name, uint32_t uid)
+{
+        const struct uext4_cred cred = {uid, 0};
+        struct uext4_inode *up = at(m, dir);
+
+        T_CHECK(uext4_create(up, name, strlen(name), 0600, &cred, NULL) == 0);
+        uext4_inode_put(up);
+}
+
+static void put_dir(struct mount *m, const char *dir, const char *name, uint32_t uid)
+{
+        const struct uext4_cred cred = {uid, 0};
+        struct uext4_inode *up = at(m, dir);
+
+        T_CHECK(uext4_mkdir(up, name, strlen(name), 0700, &cred, NULL) == 0);
+        uext4_inode_put(up);
+}
+
+/* ---- scenarios: what is there before, what is done, what is found (0 old, 1 new) ---- */
+
+struct scenario {
+        const char *name;
+        void (*prepare)(struct mount *m);
+        int (*run)(struct mount *m);
+        int (*look)(struct mount *m); /* negative: neither */
+};
+
+static void prepare_two(struct mount *m)
+{
+        put_dir(m, "/", "a", 1);
+        put_dir(m, "/", "b", 2);
+        put_file(m, "/a", "f", 3);
+        put_file(m, "/b", "g", 4);
+        put_dir(m, "/a", "s", 5);
+        put_dir(m, "/b", "t", 6);
+}
+
+static int in_dir(struct mount *m, const char *dir,
+                  int (*fn)(struct uext4_inode *dir, struct mount *m))
+{
+        struct uext4_inode *up = try_at(m, dir);
+        int ret = up ? fn(up, m) : -EIO;
+
+        uext4_inode_put(up);
+        return ret;
+}
+
+static int create_it(struct uext4_inode *dir, struct mount *m)
+{
+        const struct uext4_cred cred = {7, 7};
+
+        (void)m;
+        return uext4_create(dir, "new", 3, 0600, &cred, NULL);
+}
+
+static int run_create(struct mount *m)
+{
+        return in_dir(m, "/a", create_it);
+}
+
+static int look_create(struct mount *m)
+{
+        int uid = owner(m, "/a/new");
+
+        return uid == 7 ? 1 : uid == -1 ? 0 : -1;
+}
+
+static int mkdir_it(struct uext4_inode *dir, struct mount *m)
+{
+        const struct uext4_cred cred = {7, 7};
+
+        (void)m;
+        return uext4_mkdir(dir, "new", 3, 0700, &cred, NULL);
+}
+
+static int run_mkdir(struct mount *m)
+{
+        return in_dir(m, "/a", mkdir_it);
+}
+
+static int look_mkdir(struct mount *m)
+{
+        if (owner(m, "/a/new") == 7)
+                return links(m, "/a") == 4 && owner(m, "/a/new/..") == 1 ? 1 : -1;
+        return links(m, "/a") == 3 ? 0 : -1;
+}
+
+static int move(struct mount *m, const char *dir, const char *name, const char *to_dir,
+                const char *to, unsigned flags)
+{
+        struct uext4_inode *a = try_at(m, dir), *b = try_at(m, to_dir);
+        int ret = -EIO;
+
+        if (a && b)
+                ret = uext4_rename(a, name, strlen(name), b, to, strlen(to), flags);
+
+        uext4_inode_put(a);
+        uext4_inode_put(b);
+        return ret;
+}
+
+static int run_over(struct mount *m)
+{
+        return move(m, "/a", "f", "/b", "g", 0);
+}
+
+static int look_over(struct mount *m)
+{
+        int f = owner(m, "/a/f"), g = owner(m, "/b/g");
+
+        return f == 3 && g == 4 ? 0 : f == -1 && g == 3 ? 1 : -1;
+}
+
+static int run_exchange(struct mount *m)
+{
+        return move(m, "/a", "s", "/b", "g", RENAME_EXCHANGE);
+}
+
+static int look_exchange(struct mount *m)
+{
+        int s = owner(m, "/a/s"), g = owner(m, "/b/g");
+
+        if (s == 5 && g == 4)
+                return links(m, "/a") == 3 && links(m, "/b") == 3 ? 0 : -1;
+        if (s != 4 || g != 5 || owner(m, "/b/g/..") != 2)
+                return -1;
+        return links(m, "/a") == 2 && links(m, "/b") == 4 ? 1 : -1;
+}
+
+static int run_move_dir(struct mount *m)
+{
+        return move(m, "/a", "s", "/b", "t", 0);
+}
+
+static int look_move_dir(struct mount *m)
+{
+        int s = owner(m, "/a/s"), t = owner(m, "/b/t");
+
+        if (s == 5 && t == 6)
+                return links(m, "/a") == 3 && links(m, "/b") == 3 ? 0 : -1;
+        if (s != -1 || t != 5 || owner(m, "/b/t/..") != 2)
+                return -1;
+        return links(m, "/a") == 2 && links(m, "/b") == 3 ? 1 : -1;
+}
+
+static int rmdir_it(struct uext4_inode *dir, struct mount *m)
+{
+        (void)m;
+        return uext4_rmdir(dir, "s", 1);
+}
+
+static int run_rmdir(struct mount *m)
+{
+        return in_dir(m, "/a", rmdir_it);
+}
+
+static int look_rmdir(struct mount *m)
+{
+        int s = owner(m, "/a/s");
+
+        return s == 5 && links(m, "/a") == 3 ? 0 : s == -1 && links(m, "/a") == 2 ? 1 : -1;
+}
+
+static int link_it(struct uext4_inode *dir, struct mount *m)
+{
+        struct uext4_inode *f = try_at(m, "/a/f");
+        int ret = f ? uext4_link(f, dir, "l", 1) : -EIO;
+
+        uext4_inode_put(f);
+        return ret;
+}
+
+static int run_link(struct mount *m)
+{
+        return in_dir(m, "/b", link_it);
+}
+
+static int look_link(struct mount *m)
+{
+        unsigned n = links(m, "/a/f");
+
+        return n == 1 && links(m, "/b/l") == 0 ? 0 : n == 2 && links(m, "/b/l") == 2 ? 1 : -1;
+}
+
+static int symlink_it(struct uext4_inode *dir, struct mount *m)
+{
+        char target[200];
+
+        (void)m;
+        memset(target, 't', sizeof(target));
+        return uext4_symlink(dir, "l", 1, target, sizeof(target), NULL, NULL);
+}
+
+static int run_symlink(struct mount *m)
+{
+        return in_dir(m, "/b", symlink_it);
+}
+
+static int look_symlink(struct mount *m)
+{
+        struct uext4_inode *inode;
+        char text[256];
+        ssize_t n;
+
+        if (uext4_resolve(m->fs, "/b/l", UEXT4_NOFOLLOW, &inode) < 0)
+                return 0;
+        n = uext4_readlink(inode, text, sizeof(text));
+        uext4_inode_put(inode);
+        for (ssize_t i = 0; i < n; i++) {
+                if (text[i] != 't')
+                        return -1;
+        }
+        return n == 200 ? 1 : -1;
+}
+
+/* ---- leaves and blocks of the index that split ---- */
+
+static void long_name(char *text, unsigned i)
+{
+        memset(text, 'n', 255);
+        text[snprintf(text, 255, "%u", i)] = '-';
+}
+
+/* Before the last one the directory has not become a hashed one, or a leaf is not split, or
+ * its root has not been replaced. */
+static void fill(struct mount *m, unsigned nr)
+{
+        struct uext4_inode *dir;
+        char name[256];
+
+        put_dir(m, "/", "d", 9);
+        dir = at(m, "/d");
+        for (unsigned i = 0; i < nr; i++) {
+                long_name(name, i);
+                T_CHECK(uext4_create(dir, name, 255, 0600, NULL, NULL) == 0);
+        }
+        uext4_inode_put(dir);
+}
+
+static unsigned nr_filled;
+
+static void prepare_full(struct mount *m)
+{
+        fill(m, nr_filled);
+}
+
+static int create_long(struct uext4_inode *dir, struct mount *m)
+{
+        char name[256];
+
+        (void)m;
+        for (unsigned i = nr_filled; i < nr_filled + 3; i++) {
+                int ret;
+
+                long_name(name, i);
+                ret = uext4_create(dir, name, 255, 0600, NULL, NULL);
+                if (ret < 0)
+                        return ret;
+        }
+        return 0;
+}
+
+static int run_split(struct mount *m)
+{
+        return in_dir(m, "/d", create_long);
+}
+
+/* All that were there are there; of the new ones, as many as there are, in their order. */
+static int look_split(struct mount *m)
+{
+        struct uext4_inode *dir = at(m, "/d");
+        unsigned nr = 0;
+        char name[256];
+
+        for (unsigned i = 0; i < nr_filled + 3; i++) {
+                uint32_t ino;
+
+                long_name(name, i);
+                if (ext4_dir_lookup(inode_in(dir), name, 255, &ino) == 0)
+                        nr += nr == i;
+        }
+        uext4_inode_put(dir);
+        return nr < nr_filled ? -1 : nr == nr_filled + 3 ? 1 : 0;
+}
+
+static const struct scenario scenarios[] = {
+        {"create", prepare_two, run_create, look_create},
+        {"mkdir", prepare_two, run_mkdir, look_mkdir},
+        {"rename over", prepare_two, run_over, look_over},
+        {"exchange", prepare_two, run_exchange, look_exchange},
+        {"move a directory", prepare_two, run_move_dir, look_move_dir},
+        {"rmdir", prepare_two, run_rmdir, look_rmdir},
+        {"link", prepare_two, run_link, look_link},
+        {"symlink", prepare_two, run_symlink, look_symlink},
+};
+
+/* ---- cutting ---- */
+
+struct cut {
+        const struct scenario *s;
+        struct t_image start; /* prepared */
+        size_t log_super;
+        uint64_t rand;
+        unsigned nr_images;
+};
+
+static struct uext4_bdev *open_sim(const struct t_image *img, uint64_t seed)
+{
+        const struct uext4_bdev_sim_params p = {
+                .size = img->size,
+                .image = img->data,
+                .caps = UEXT4_BDEV_CAP_FUA,
+                .seed = seed,
+        };
+        struct uext4_bdev *sim;
+
+        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
+        return sim;
+}
+
+static void survive(struct uext4_bdev *sim, enum uext4_bdev_sim_mode mode, uint64_t seed,
+                    char *image)
+{
+        const struct uext4_bdev_sim_survivor how = {.mode = mode, .seed = seed};
+
+        T_CHECK(uext4_bdev_sim_survivor(sim, &how, image) == 0);
+}
+
+/* Superblocks count on being written whole or not at all. */
+static void mend(char *image, const char *safe, const char *all, size_t pos)
+{
+        if (memcmp(image + pos, safe + pos, 1024) != 0 &&
+            memcmp(image + pos, all + pos, 1024) != 0)
+                memcpy(image + pos, safe + pos, 1024);
+}
+
+static void check_image(struct cut *c, struct t_image *img, bool must_be_new, uint64_t at_req)
+{
+        struct uext4_bdev *dev;
+        const char *complaint;
+        struct mount m;
+        int found;
+
+        T_CHECK(uext4_bdev_open_buffer(img->data, img->size, 0, &dev) == 0);
+        T_CHECK(do_mount(&m, dev) == 0);
+        found = c->s->look(&m);
+        T_CHECK(uext4_unmount(m.fs) == 0);
+        uext4_bdev_close(dev);
+        if (found < 0 || (must_be_new && found != 1))
+                fail_msg("%s: cut at request %llu: found %d%s", c->s->name,
+                         (unsigned long long)at_req, found,
+                         must_be_new ? ", and it was durable" : "");
+        complaint = t_fsck(img, false);
+        if (complaint)
+                fail_msg("%s: cut at request %llu: %s", c->s->name, (unsigned long long)at_req,
+                         complaint);
+        c->nr_images++;
+}
+
+static void check_survivors(struct cut *c, struct uext4_bdev *sim, bool durable,
+                            uint64_t at_req)
+{
+        static const enum uext4_bdev_sim_mode modes[] = {
+                UEXT4_BDEV_SIM_NONE, UEXT4_BDEV_SIM_ALL, UEXT4_BDEV_SIM_RANDOM};
+        struct t_image img = {t_alloc(c->start.size), c->start.size};
+        char *safe = t_alloc(img.size), *all = t_alloc(img.size);
+
+        survive(sim, UEXT4_BDEV_SIM_NONE, 0, safe);
+        survive(sim, UEXT4_BDEV_SIM_ALL, 0, all);
+        for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+                survive(sim, modes[i], t_rand(&c->rand), img.data);
+                mend(img.data, safe, all, EXT4_SUPER_OFFSET);
+                if (c->log_super)
+                        mend(img.data, safe, all, c->log_super);
+                check_image(c, &img, durable, at_req);
+        }
+        free(safe);
+        free(all);
+        t_image_free(&img);
+}
+
+/* Cut at request n after mounting; false when there were fewer. */
+static bool cut_at(struct cut *c, uint64_t n)
+{
+        struct uext4_bdev *sim = open_sim(&c->start, n);
+        struct uext4_bdev_sim_state before, after;
+        bool durable = false;
+        struct mount m;
+        bool was_cut;
+
+        T_CHECK(do_mount(&m, sim) == 0);
+        uext4_bdev_sim_state(sim, &before);
+        uext4_bdev_sim_cut_at(sim, before.requests + n);
+        if (c->s->run(&m) == 0)
+                durable = uext4_syncfs(m.fs) == 0;
+        (void)!uext4_unmount(m.fs);
+        uext4_bdev_sim_state(sim, &after);
+        was_cut = after.requests >= before.requests + n;
+        if (was_cut)
+                check_survivors(c, sim, durable, n);
+        uext4_bdev_close(sim);
+        return was_cut;
+}
+
+static size_t find_log_super(const struct t_image *img)
+{
+        for (size_t pos = 1024; pos + 1024 <= img->size; pos += 1024) {
+                const be32 *words = (const void *)(img->data + pos);
+
+                if (be32_get(words[0]) == JBD2_MAGIC && be32_get(words[1]) == JBD2_SUPER_V2)
+                        return pos;
+        }
+        return 0;
+}
+
+#define OPTIONS \
+        "-b 1024 -N 1200 -J size=1 -O " T_EXT4 ",dir_index,filetype,large_file,sparse_super"
+
+static void run_scenario(const struct scenario *s)
+{
+        struct cut c = {.s = s, .start = t_mkfs(8u << 20, OPTIONS, NULL), .rand = 1};
+        struct uext4_bdev *dev;
+        struct mount m;
+        uint64_t n = 1;
+
+        T_CHECK(uext4_bdev_open_buffer(c.start.data, c.start.size, 0, &dev) == 0);
+        T_CHECK(do_mount(&m, dev) == 0);
+        s->prepare(&m);
+        T_CHECK(uext4_unmount(m.fs) == 0);
+        uext4_bdev_close(dev);
+        c.log_super = find_log_super(&c.start);
+        T_CHECK(c.log_super);
+        while (cut_at(&c, n))
+                n++;
+        printf("# %s: %llu requests, %u images\n", s->name, (unsigned long long)n - 1,
+               c.nr_images);
+        fflush(stdout);
+        assert_true(n > 3);
+        t_image_free(&c.start);
+}
+
+static void test_names(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
+                run_scenario(&scenarios[i]);
+}
+
+/* 3 names fill a block: the fourth makes the directory a hashed one.  With about 250 the root
+ * is full. */
+static void test_splits(void **state)
+{
+        static const struct scenario split = {"split", prepare_full, run_split, look_split};
+        static const unsigned nr[] = {2, 5, 40};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(nr); i++) {
+                nr_filled = nr[i];
+                run_scenario(&split);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_names),
+                cmocka_unit_test(test_splits),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,873 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Extended attributes set, replaced and removed, on whole images: against a model, and then
+ * read by e2fsck, debugfs and, where this process may mount, the kernel; blocks that inodes
+ * share; what new inodes inherit; power cuts.
+ */
+
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+#include "ext4/namei.h"
+#include "ext4/xattr_change.h"
+#include "ext4/xattr_value.h"
+#include "t_write.h"
+
+static const struct ext4_mount_options rw = {
+        .sb_block = 1,
+        .meta_cache_bytes = 4u << 20,
+        .commit_ms = 3600 * 1000,
+};
+
+static const struct kind {
+        const char *name, *options;
+        bool values; /* may be in inodes */
+} kinds[] = {
+        {"4k", "-b 4096 -I 256 -O " T_EXT4, false},
+        {"1k", "-b 1024 -I 256 -O " T_EXT4, false},
+        {"128-byte inodes", "-b 1024 -I 128 -O has_journal,extents,^metadata_csum,^ext_attr",
+         false},
+        {"ea_inode, 4k", "-b 4096 -I 256 -O ea_inode," T_EXT4, true},
+        {"ea_inode, 1k", "-b 1024 -I 256 -O ea_inode," T_EXT4, true},
+        {"ea_inode, 128-byte inodes", "-b 1024 -I 128 -O ea_inode," T_EXT4, true},
+        {"large inodes", "-b 4096 -I 1024 -O inline_data," T_EXT4, false},
+        {"bigalloc", "-b 1024 -C 8192 -I 256 -O bigalloc,ea_inode," T_EXT4, true},
+        {"no journal", "-b 1024 -I 256 -O ^has_journal,ea_inode,extents,metadata_csum", true},
+        {"ext2", "-b 1024 -I 128 -O none", false},
+};
+
+#define SIZE (32u << 20)
+
+/* ---- images ---- */
+
+static const char *const paths[] = {"/file", "/dir", "/dir/sub"};
+
+static struct t_image make_image(const struct kind *kind)
+{
+        return t_mkfs(SIZE, kind->options,
+                      "write /etc/hostname file\\nmkdir dir\\nwrite /etc/hostname dir/sub\\n");
+}
+
+static struct ext4_inode *find(struct ext4_fs *fs, const char *path)
+{
+        struct ext4_inode *inode;
+        char text[64], *save = NULL;
+
+        T_CHECK(ext4_iget(fs, EXT4_INO_ROOT, &inode) == 0);
+        snprintf(text, sizeof(text), "%s", path);
+        for (char *part = strtok_r(text, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+                struct ext4_inode *dir = inode;
+                uint32_t ino;
+
+                T_CHECK(ext4_dir_lookup(dir, part, strlen(part), &ino) == 0);
+                T_CHECK(ext4_iget(fs, ino, &inode) == 0);
+                ext4_iput(dir);
+        }
+        return inode;
+}
+
+static void mount_rw(struct t_mount *m, struct t_image *img)
+{
+        int ret = t_mount(m, img, &rw);
+
+        if (ret != 0)
+                fail_msg("mount: %d: %s", ret, m->log.text);
+        if (!m->fs->journal)
+                fail_msg("mounted read-only: %s", m->log.text);
+}
+
+static void fsck(const char *row, const struct t_image *img)
+{
+        const char *complaint = t_fsck(img, false);
+
+        if (complaint)
+                fail_msg("%s: e2fsck: %s", row, complaint);
+}
+
+/* ---- the model ---- */
+
+#define NR_NAMES  12
+#define MAX_VALUE 65536
+
+struct value {
+        bool there;
+        size_t size;
+        uint8_t *bytes;
+};
+
+struct model {
+        const struct kind *kind;
+        struct value values[ARRAY_LEN(paths)][NR_NAMES];
+        uint64_t rand;
+        unsigned nr_full;
+};
+
+static void name_of(unsigned i, char *name, size_t size)
+{
+        static const char *const prefixes[] = {"user.", "trusted.", "security."};
+        static const char *const middles[] = {"", "a-rather-long-part-of-a-name.", "x",
+                                              "\xc3\xa4"};
+
+        snprintf(name, size, "%s%s%u", prefixes[i % 3], middles[i % 4], i);
+}
+
+static void put(struct value *v, const void *bytes, size_t size)
+{
+        if (!v->bytes)
+                v->bytes = t_alloc(MAX_VALUE);
+        v->there = true;
+        v->size = size;
+        memcpy(v->bytes, bytes, size);
+}
+
+static size_t random_size(struct model *md, uint32_t block_size)
+{
+        switch (t_below(&md->rand, 8)) {
+        case 0:
+                return 0;
+        case 1:
+                return t_below(&md->rand, block_size + 100);
+        case 2:
+                return md->kind->values ? t_below(&md->rand, MAX_VALUE + 1)
+                                        : t_below(&md->rand, block_size / 2);
+        case 3:
+                return t_below(&md->rand, block_size / 4);
+        default:
+                return t_below(&md->rand, 60);
+        }
+}
+
+static void step_set(struct model *md, struct ext4_inode *inode, struct value *v,
+                     const char *name)
+{
+        static uint8_t bytes[MAX_VALUE];
+        size_t size = random_size(md, inode->fs->block_size);
+        unsigned flags = t_below(&md->rand, 4) ? 0 : 1u << t_below(&md->rand, 2);
+        int want = 0, ret;
+
+        for (size_t i = 0; i < size; i++)
+                bytes[i] = (uint8_t)t_rand(&md->rand);
+        if (v->there && (flags & EXT4_XATTR_CREATE))
+                want = -EEXIST;
+        if (!v->there && (flags & EXT4_XATTR_REPLACE))
+                want = -ENODATA;
+        ret = ext4_xattr_set(inode, name, bytes, size, flags);
+        if (ret == -ENOSPC && want == 0) {
+                md->nr_full++;
+                return;
+        }
+        t_assert_row(md->kind->name, ret, want);
+        if (ret == 0)
+                put(v, bytes, size);
+}
+
+static void step(struct model *md, struct ext4_inode **inodes)
+{
+        unsigned which = (unsigned)t_below(&md->rand, ARRAY_LEN(paths));
+        unsigned i = (unsigned)t_below(&md->rand, NR_NAMES);
+        struct value *v = &md->values[which][i];
+        char name[64];
+
+        name_of(i, name, sizeof(name));
+        if (t_below(&md->rand, 3)) {
+                step_set(md, inodes[which], v, name);
+                return;
+        }
+        t_assert_row(md->kind->name, ext4_xattr_remove(inodes[which], name),
+                     v->there ? 0 : -ENODATA);
+        v->there = false;
+}
+
+/* `get`: the length, as getxattr(2) with -errno. */
+static void check_values(const struct model *md, const char *who,
+                         ssize_t (*get)(void *arg, unsigned path, const char *name, void *buf,
+                                        size_t size),
+                         void *arg)
+{
+        static uint8_t got[MAX_VALUE];
+
+        for (unsigned p = 0; p < ARRAY_LEN(paths); p++) {
+                for (unsigned i = 0; i < NR_NAMES; i++) {
+                        const struct value *v = &md->values[p][i];
+                        char name[64];
+                        ssize_t len;
+
+                        name_of(i, name, sizeof(name));
+                        len = get(arg, p, name, got, sizeof(got));
+                        if (len != (v->there ? (ssize_t)v->size : -ENODATA))
+                                fail_msg("%s, %s: %s of %s: %zd, not %zd", md->kind->name, who,
+                                         name, paths[p], len,
+                                         v->there ? (ssize_t)v->size : -ENODATA);
+                        if (v->there && memcmp(got, v->bytes, v->size) != 0)
+                                fail_msg("%s, %s: %s of %s is different", md->kind->name, who,
+                                         name, paths[p]);
+                }
+        }
+}
+
+static ssize_t get_own(void *arg, unsigned path, const char *name, void *buf, size_t size)
+{
+        return ext4_xattr_get(((struct ext4_inode **)arg)[path], name, buf, size);
+}
+
+/* ---- other readers ---- */
+
+static void write_image(const struct t_image *img, char *path, size_t size)
+{
+        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+        size_t done = 0;
+        int fd;
+
+        snprintf(path, size, "%s/uext4-xattr-XXXXXX", dir);
+        fd = mkstemp(path);
+        T_CHECK(fd >= 0);
+        while (done < img->size) {
+                ssize_t n = write(fd, img->data + done, img->size - done);
+
+                T_CHECK(n > 0);
+                done += (size_t)n;
+        }
+        close(fd);
+}
+
+static void read_image(struct t_image *img, const char *path)
+{
+        int fd = open(path, O_RDONLY);
+
+        T_CHECK(fd >= 0);
+        for (size_t done = 0; done < img->size;) {
+                ssize_t n = pread(fd, img->data + done, img->size - done, (off_t)done);
+
+                T_CHECK(n > 0);
+                done += (size_t)n;
+        }
+        close(fd);
+}
+
+/* `arg`: the image's path. */
+static ssize_t get_by_debugfs(void *arg, unsigned path, const char *name, void *buf,
+                              size_t size)
+{
+        char command[512], out[300];
+        ssize_t n;
+        int fd;
+
+        snprintf(out, sizeof(out), "%s.value", (const char *)arg);
+        snprintf(command, sizeof(command),
+                 "debugfs -R 'ea_get -f %s %s %s' %s 2>&1 | grep -q 'not found'", out,
+                 paths[path], name, (const char *)arg);
+        unlink(out);
+        if (system(command) == 0) {
+                unlink(out);
+                return -ENODATA;
+        }
+        fd = open(out, O_RDONLY);
+        if (fd < 0)
+                return -ENOENT;
+        n = read(fd, buf, size);
+        close(fd);
+        unlink(out);
+        return n;
+}
+
+/* A mount by the kernel; false where that cannot be had. */
+static bool kernel_mount(const char *image, const char *options, char *dir, size_t size)
+{
+        char command[700];
+
+        if (geteuid() != 0)
+                return false;
+        snprintf(dir, size, "%s.mnt", image);
+        T_CHECK(mkdir(dir, 0700) == 0);
+        snprintf(command, sizeof(command), "mount -t ext4 -o loop,%s %s %s >/dev/null 2>&1",
+                 options, image, dir);
+        if (system(command) == 0)
+                return true;
+        rmdir(dir);
+        return false;
+}
+
+static void kernel_umount(const char *dir)
+{
+        char command[700];
+
+        snprintf(command, sizeof(command), "umount %s", dir);
+        t_run(command);
+        rmdir(dir);
+}
+
+static ssize_t get_by_kernel(void *arg, unsigned path, const char *name, void *buf, size_t size)
+{
+        char full[400];
+        ssize_t n;
+
+        snprintf(full, sizeof(full), "%s%s", (const char *)arg, paths[path]);
+        n = lgetxattr(full, name, buf, size);
+        return n < 0 ? -errno : n;
+}
+
+static void check_by_others(const struct model *md, const struct t_image *img)
+{
+        char path[256], dir[300];
+
+        write_image(img, path, sizeof(path));
+        check_values(md, "debugfs", get_by_debugfs, path);
+        if (kernel_mount(path, "ro", dir, sizeof(dir))) {
+                check_values(md, "the kernel", get_by_kernel, dir);
+                kernel_umount(dir);
+        }
+        unlink(path);
+}
+
+/* ---- against the model ---- */
+
+static void model_run(struct model *md, struct t_image *img, unsigned nr_steps)
+{
+        struct ext4_inode *inodes[ARRAY_LEN(paths)];
+        struct t_mount m;
+
+        mount_rw(&m, img);
+        for (unsigned p = 0; p < ARRAY_LEN(paths); p++)
+                inodes[p] = find(m.fs, paths[p]);
+        check_values(md, "mounted", get_own, inodes);
+        for (unsigned n = 0; n < nr_steps; n++) {
+                step(md, inodes);
+                if (n % 16 == 0)
+                        check_values(md, "itself", get_own, inodes);
+        }
+        check_values(md, "itself", get_own, inodes);
+        for (unsigned p = 0; p < ARRAY_LEN(paths); p++)
+                ext4_iput(inodes[p]);
+        t_umount(&m);
+        if (m.log.nr_lines != 0 && t_log_has(&m.log, "inode"))
+                fail_msg("%s: %s", md->kind->name, m.log.text);
+        fsck(md->kind->name, img);
+}
+
+static void model_done(struct model *md)
+{
+        for (unsigned p = 0; p < ARRAY_LEN(paths); p++) {
+                for (unsigned i = 0; i < NR_NAMES; i++)
+                        free(md->values[p][i].bytes);
+        }
+}
+
+static void attributes_are_what_was_set(void **state)
+{
+        uint64_t seed = t_seed();
+
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+                struct t_image img = make_image(&kinds[k]);
+                struct model md = {.kind = &kinds[k], .rand = seed + k};
+
+                for (unsigned round = 0; round < 3; round++)
+                        model_run(&md, &img, 150);
+                check_by_others(&md, &img);
+                model_done(&md);
+                t_image_free(&img);
+        }
+}
+
+/* ---- the rest ---- */
+
+static void errors_change_nothing(void **state)
+{
+        struct t_image img = make_image(&kinds[1]);
+        static char big[MAX_VALUE + 1];
+        struct ext4_inode *file;
+        struct t_mount m;
+        char buf[8];
+
+        mount_rw(&m, &img);
+        file = find(m.fs, "/file");
+        assert_int_equal(ext4_xattr_set(file, "user.a", "old", 3, 0), 0);
+        assert_int_equal(ext4_xattr_set(file, "user.a", big, MAX_VALUE + 1, 0), -E2BIG);
+        assert_int_equal(ext4_xattr_set(file, "user.a", big, MAX_VALUE, 0), -ENOSPC);
+        assert_int_equal(ext4_xattr_set(file, "user.a", big, 1024, 0), -ENOSPC);
+        assert_int_equal(ext4_xattr_set(file, "user.", "x", 1, 0), -EINVAL);
+        assert_int_equal(ext4_xattr_set(file, "other.a", "x", 1, 0), -EOPNOTSUPP);
+        assert_int_equal(ext4_xattr_set(file, "system.posix_acl_default", "\2\0\0\0", 5, 0),
+                         -EINVAL);
+        assert_int_equal(ext4_xattr_get(file, "user.a", buf, sizeof(buf)), 3);
+        assert_memory_equal(buf, "old", 3);
+        ext4_iput(file);
+        t_umount(&m);
+        fsck("errors", &img);
+        t_image_free(&img);
+}
+
+/* ---- shared blocks ---- */
+
+/* The same attributes on all files, which the kernel puts into one block. */
+static bool share_by_kernel(struct model *md, struct t_image *img)
+{
+        static const size_t sizes[] = {300, 100, 3000};
+        static uint8_t bytes[MAX_VALUE];
+        char path[256], dir[300], full[400], name[64];
+        bool mounted;
+
+        write_image(img, path, sizeof(path));
+        mounted = kernel_mount(path, "rw", dir, sizeof(dir));
+        for (unsigned p = 0; mounted && p < ARRAY_LEN(paths); p++) {
+                snprintf(full, sizeof(full), "%s%s", dir, paths[p]);
+                for (unsigned i = 0; i < ARRAY_LEN(sizes) - !md->kind->values; i++) {
+                        memset(bytes, (int)('a' + i), sizes[i]);
+                        name_of(i, name, sizeof(name));
+                        T_CHECK(lsetxattr(full, name, bytes, sizes[i], 0) == 0);
+                        put(&md->values[p][i], bytes, sizes[i]);
+                }
+        }
+        if (mounted)
+                kernel_umount(dir);
+        read_image(img, path);
+        unlink(path);
+        return mounted;
+}
+
+static void check_shared(struct t_image *img)
+{
+        struct ext4_inode *inodes[2];
+        struct t_mount m;
+
+        mount_rw(&m, img);
+        for (unsigned p = 0; p < 2; p++)
+                inodes[p] = find(m.fs, paths[p]);
+        assert_int_not_equal(inodes[0]->file_acl, 0);
+        assert_int_equal(inodes[0]->file_acl, inodes[1]->file_acl);
+        for (unsigned p = 0; p < 2; p++)
+                ext4_iput(inodes[p]);
+        t_umount(&m);
+}
+
+static void unlink_all(struct t_image *img)
+{
+        static const struct ext4_name sub = {"sub", 3}, file = {"file", 4};
+        struct ext4_inode *dir;
+        struct t_mount m;
+
+        mount_rw(&m, img);
+        dir = find(m.fs, "/dir");
+        assert_int_equal(ext4_unlink(dir, &sub), 0);
+        ext4_iput(dir);
+        dir = find(m.fs, "/");
+        assert_int_equal(ext4_unlink(dir, &file), 0);
+        ext4_iput(dir);
+        t_umount(&m);
+        fsck("unlinked", img);
+}
+
+static void shared_blocks_are_copied(void **state)
+{
+        static const size_t which[] = {2, 5};
+        uint64_t seed = t_seed();
+
+        for (size_t i = 0; i < 2 * ARRAY_LEN(which); i++) {
+                const struct kind *kind = &kinds[which[i / 2]];
+                struct t_image img = make_image(kind);
+                struct model md = {.kind = kind, .rand = seed + i};
+
+                if (!share_by_kernel(&md, &img)) {
+                        t_image_free(&img);
+                        skip();
+                }
+                check_shared(&img);
+                if (i % 2)
+                        unlink_all(&img);
+                else
+                        for (unsigned n = 0; n < 20; n++)
+                                model_run(&md, &img, 1 + n / 3);
+                if (i % 2 == 0) {
+                        check_by_others(&md, &img);
+                        unlink_all(&img);
+                }
+                model_done(&md);
+                t_image_free(&img);
+        }
+}
+
+/* Threads that each change another owner of the same block, whose copies name the same values:
+ * the last one to leave finds that it is alone (-EAGAIN inside). */
+static void change_one(void *arg, unsigned n)
+{
+        struct ext4_inode *inode = ((struct ext4_inode **)arg)[n];
+        char name[64];
+
+        name_of(n, name, sizeof(name));
+        T_CHECK(ext4_xattr_remove(inode, name) == 0);
+        for (unsigned i = 0; i < NR_NAMES; i++) {
+                name_of(i, name, sizeof(name));
+                T_CHECK(ext4_xattr_set(inode, name, name, strlen(name), 0) == 0);
+        }
+}
+
+/* Or deletes it. */
+static void unlink_one(void *arg, unsigned n)
+{
+        static const struct ext4_name names[] = {{"file", 4}, {"sub", 3}};
+        struct ext4_inode **dirs = arg;
+
+        T_CHECK(ext4_unlink(dirs[n], &names[n]) == 0);
+}
+
+static void owners_of_a_block_go(void **state)
+{
+        const struct kind *kind = &kinds[5];
+        struct model md = {.kind = kind};
+        struct t_image base = make_image(kind);
+
+        if (!share_by_kernel(&md, &base)) {
+                t_image_free(&base);
+                skip();
+        }
+        for (unsigned round = 0; round < 8; round++) {
+                struct t_image img = t_image_copy(&base);
+                struct ext4_inode *dirs[2];
+                struct t_mount m;
+                char name[64];
+
+                mount_rw(&m, &img);
+                dirs[0] = find(m.fs, "/");
+                dirs[1] = find(m.fs, "/dir");
+                for (unsigned i = 0; i < 3; i++) {
+                        name_of(i, name, sizeof(name));
+                        T_CHECK(ext4_xattr_remove(dirs[1], name) == 0);
+                }
+                t_run_threads(2, unlink_one, dirs);
+                ext4_iput(dirs[0]);
+                ext4_iput(dirs[1]);
+                t_umount(&m);
+                fsck("deleted by threads", &img);
+                t_image_free(&img);
+        }
+        model_done(&md);
+        t_image_free(&base);
+}
+
+static void owners_of_a_block_go_their_ways(void **state)
+{
+        const struct kind *kind = &kinds[5];
+        struct model md = {.kind = kind};
+        struct t_image base = make_image(kind);
+
+        if (!share_by_kernel(&md, &base)) {
+                t_image_free(&base);
+                skip();
+        }
+        for (unsigned round = 0; round < 16; round++) {
+                struct t_image img = t_image_copy(&base);
+                struct ext4_inode *inodes[ARRAY_LEN(paths)];
+                struct t_mount m;
+
+                mount_rw(&m, &img);
+                for (unsigned p = 0; p < ARRAY_LEN(paths); p++)
+                        inodes[p] = find(m.fs, paths[p]);
+                t_run_threads(ARRAY_LEN(paths), change_one, inodes);
+                for (unsigned p = 0; p < ARRAY_LEN(paths); p++)
+                        ext4_iput(inodes[p]);
+                t_umount(&m);
+                fsck("threads", &img);
+                t_image_free(&img);
+        }
+        model_done(&md);
+        t_image_free(&base);
+}
+
+/* ---- ACLs ---- */
+
+struct xacl {
+        le32 version;
+        struct ext4_acl_entry entries[80];
+        size_t size;
+};
+
+static void xacl_add(struct xacl *x, uint16_t tag, uint16_t perm, uint32_t id)
+{
+        size_t nr = x->size ? (x->size - 4) / 8 : 0;
+
+        x->version = le32_make(POSIX_ACL_XATTR_VERSION);
+        x->entries[nr] =
+                (struct ext4_acl_entry){le16_make(tag), le16_make(perm), le32_make(id)};
+        x->size = 4 + 8 * (nr + 1);
+}
+
+static struct xacl make_acl(unsigned nr_users)
+{
+        struct xacl x = {0};
+
+        xacl_add(&x, ACL_USER_OBJ, 7, (uint32_t)ACL_UNDEFINED_ID);
+        for (unsigned i = 0; i < nr_users; i++)
+                xacl_add(&x, ACL_USER, 6, 1000 + i);
+        xacl_add(&x, ACL_GROUP_OBJ, 5, (uint32_t)ACL_UNDEFINED_ID);
+        if (nr_users > 0)
+                xacl_add(&x, ACL_MASK, 7, (uint32_t)ACL_UNDEFINED_ID);
+        xacl_add(&x, ACL_OTHER, 4, (uint32_t)ACL_UNDEFINED_ID);
+        return x;
+}
+
+#define ACCESS  "system.posix_acl_access"
+#define DEFAULT "system.posix_acl_default"
+
+static void access_acl_sets_the_mode(void **state)
+{
+        struct t_image img = make_image(&kinds[1]);
+        struct xacl x = make_acl(2), plain = make_acl(0), got;
+        struct ext4_inode *file, *dir;
+        struct t_mount m;
+
+        mount_rw(&m, &img);
+        file = find(m.fs, "/file");
+        dir = find(m.fs, "/dir");
+        assert_int_equal(ext4_xattr_set(file, DEFAULT, &x, x.size, 0), -EACCES);
+        assert_int_equal(ext4_xattr_set(file, ACCESS, &x, x.size - 8, 0), -EINVAL);
+        assert_int_equal(ext4_xattr_set(file, ACCESS, &x, x.size, 0), 0);
+        assert_int_equal(file->mode, S_IFREG | 0774);
+        assert_int_equal(ext4_xattr_get(file, ACCESS, &got, sizeof(got)), x.size);
+        assert_memory_equal(&got, &x, x.size);
+        assert_int_equal(ext4_xattr_set(file, ACCESS, &plain, plain.size, 0), 0);
+        assert_int_equal(file->mode, S_IFREG | 0754);
+        assert_int_equal(ext4_xattr_get(file, ACCESS, &got, sizeof(got)), -ENODATA);
+        assert_int_equal(ext4_xattr_set(dir, DEFAULT, &x, x.size, 0), 0);
+        assert_int_equal(ext4_xattr_remove(dir, DEFAULT), 0);
+        assert_int_equal(ext4_xattr_remove(dir, DEFAULT), -ENODATA);
+        ext4_iput(file);
+        ext4_iput(dir);
+        t_umount(&m);
+        fsck("ACL", &img);
+        t_image_free(&img);
+}
+
+static const uint16_t modes[] = {
+        S_IFREG | 0644, S_IFREG | 0777, S_IFDIR | 0755, S_IFDIR | 01777, S_IFIFO | 0660,
+};
+
+static void make_new(struct ext4_inode *dir, unsigned i)
+{
+        char text[8];
+        const struct ext4_new_name new = {
+                .dir = dir,
+                .name = {text, (size_t)snprintf(text, sizeof(text), "n%u", i)},
+                .mode = modes[i],
+        };
+        struct ext4_inode *inode;
+
+        T_CHECK(ext4_create(&new, &inode) == 0);
+        ext4_iput(inode);
+}
+
+/* What the kernel makes in the same directory is the same. */
+static void compare_with_kernel(const char *dir)
+{
+        char ours[400], theirs[400], a[800], b[800];
+        mode_t mask = umask(0);
+
+        for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
+                static const char *const names[] = {ACCESS, DEFAULT};
+                struct stat st_ours, st_theirs;
+
+                snprintf(ours, sizeof(ours), "%s/dir/n%u", dir, i);
+                snprintf(theirs, sizeof(theirs), "%s/dir/k%u", dir, i);
+                if (S_ISDIR(modes[i]))
+                        T_CHECK(mkdir(theirs, modes[i] & 07777) == 0);
+                else
+                        T_CHECK(mknod(theirs, modes[i], 0) == 0);
+                T_CHECK(lstat(ours, &st_ours) == 0 && lstat(theirs, &st_theirs) == 0);
+                assert_int_equal(st_ours.st_mode, st_theirs.st_mode);
+                if (!S_ISDIR(modes[i])) /* the kernel may make them inline */
+                        assert_int_equal(st_ours.st_blocks, st_theirs.st_blocks);
+                for (unsigned n = 0; n < ARRAY_LEN(names); n++) {
+                        ssize_t got = lgetxattr(ours, names[n], a, sizeof(a));
+                        ssize_t want = lgetxattr(theirs, names[n], b, sizeof(b));
+
+                        assert_int_equal(got, want);
+                        if (got > 0)
+                                assert_memory_equal(a, b, got);
+                }
+        }
+        umask(mask);
+}
+
+static void inherit_on(const struct kind *kind, unsigned nr_users)
+{
+        struct t_image img = make_image(kind);
+        struct xacl x = make_acl(nr_users);
+        char path[256], mnt[300];
+        struct ext4_inode *dir, *inode;
+        struct t_mount m;
+
+        mount_rw(&m, &img);
+        dir = find(m.fs, "/dir");
+        assert_int_equal(ext4_xattr_set(dir, DEFAULT, &x, x.size, 0), 0);
+        for (unsigned i = 0; i < ARRAY_LEN(modes); i++)
+                make_new(dir, i);
+        ext4_iput(dir);
+        inode = find(m.fs, "/dir/n0");
+        assert_int_equal(inode->mode, S_IFREG | 0644);
+        assert_int_equal(ext4_xattr_get(inode, ACCESS, NULL, 0),
+                         nr_users ? (ssize_t)x.size : -ENODATA);
+        ext4_iput(inode);
+        inode = find(m.fs, "/dir/n2");
+        assert_int_equal(inode->mode, S_IFDIR | 0754);
+        assert_int_equal(ext4_xattr_get(inode, DEFAULT, NULL, 0), x.size);
+        ext4_iput(inode);
+        t_umount(&m);
+        fsck(kind->name, &img);
+        write_image(&img, path, sizeof(path));
+        if (kernel_mount(path, "rw", mnt, sizeof(mnt))) {
+                compare_with_kernel(mnt);
+                kernel_umount(mnt);
+        }
+        unlink(path);
+        t_image_free(&img);
+}
+
+static void default_acl_is_inherited(void **state)
+{
+        static const unsigned nr_users[] = {0, 2, 8, 40};
+        static const size_t which[] = {1, 2, 6, 7};
+
+        for (size_t k = 0; k < ARRAY_LEN(which); k++) {
+                for (size_t i = 0; i < ARRAY_LEN(nr_users); i++)
+                        inherit_on(&kinds[which[k]], nr_users[i]);
+        }
+}
+
+/* ---- power cuts ---- */
+
+/* What is found of an attribute that went from `old` to `new`, -1 for none. */
+struct transition {
+        ssize_t old, new;
+};
+
+static struct uext4_bdev *open_sim(const struct t_image *img, uint64_t seed)
+{
+        const struct uext4_bdev_sim_params p = {.size = img->size,
+                                                .image = img->data,
+                                                .caps = UEXT4_BDEV_CAP_FUA,
+                                                .seed = seed};
+        struct uext4_bdev *sim;
+
+        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
+        return sim;
+}
+
+static void change(struct ext4_inode *inode, ssize_t size)
+{
+        static uint8_t bytes[MAX_VALUE];
+
+        memset(bytes, (int)(size & 0x7f), sizeof(bytes));
+        if (size < 0)
+                (void)!ext4_xattr_remove(inode, "user.a");
+        else
+                (void)!ext4_xattr_set(inode, "user.a", bytes, (size_t)size, 0);
+}
+
+/* Change it on the device, until the cut.  False when it was not reached. */
+static bool run_until_cut(struct uext4_bdev *sim, const struct transition *t)
+{
+        struct t_mount m = {.dev = sim};
+        const struct log_sink sink = t_log_sink(&m.log);
+        struct uext4_bdev_sim_state st;
+        struct ext4_inode *inode;
+
+        t_log_init(&m.log);
+        if (ext4_mount(sim, &rw, &sink, &m.fs) == 0) {
+                uint32_t ino = 12; /* the first file that debugfs made */
+
+                if (ext4_iget(m.fs, ino, &inode) == 0) {
+                        change(inode, t->new);
+                        ext4_iput(inode);
+                }
+                (void)!ext4_unmount(m.fs);
+        }
+        uext4_bdev_sim_state(sim, &st);
+        return st.is_cut;
+}
+
+static void check_after_cut(struct t_image *img, const struct transition *t, uint64_t at)
+{
+        static uint8_t got[MAX_VALUE];
+        struct ext4_inode *inode;
+        struct t_mount m;
+        char row[64];
+        ssize_t len;
+
+        snprintf(row, sizeof(row), "cut at %llu, %zd to %zd", (unsigned long long)at, t->old,
+                 t->new);
+        mount_rw(&m, img);
+        inode = find(m.fs, "/file");
+        len = ext4_xattr_get(inode, "user.a", got, sizeof(got));
+        if (len != (t->old < 0 ? -ENODATA : t->old) && len != (t->new < 0 ? -ENODATA : t->new))
+                fail_msg("%s: %zd", row, len);
+        for (ssize_t i = 0; i < len; i++)
+                T_CHECK(got[i] == (len & 0x7f));
+        ext4_iput(inode);
+        t_umount(&m);
+        fsck(row, img);
+}
+
+static void cut_everywhere(const struct t_image *begin, const struct transition *t,
+                           uint64_t seed)
+{
+        struct t_image left = t_image_copy(begin);
+        bool was_cut = true;
+
+        for (uint64_t at = 1; was_cut; at++) {
+                const struct uext4_bdev_sim_survivor how = {
+                        .mode = at % 3 ? UEXT4_BDEV_SIM_RANDOM : UEXT4_BDEV_SIM_ALL,
+                        .seed = seed + at};
+                struct uext4_bdev *sim = open_sim(begin, seed);
+
+                uext4_bdev_sim_cut_at(sim, at);
+                was_cut = run_until_cut(sim, t);
+                T_CHECK(uext4_bdev_sim_survivor(sim, &how, left.data) == 0);
+                uext4_bdev_close(sim);
+                if (!ext4_super_csum_ok(t_super(&left))) /* of a torn sector */
+                        memcpy(t_super(&left), begin->data + EXT4_SUPER_OFFSET, 1024);
+                check_after_cut(&left, t, at);
+        }
+        t_image_free(&left);
+}
+
+static void cut_leaves_old_or_new(void **state)
+{
+        static const struct transition transitions[] = {
+                {-1, 20}, {20, 500}, {500, 5000}, {5000, 6000}, {5000, 10}, {5000, -1},
+        };
+        const struct kind *kind = &kinds[4];
+        uint64_t seed = t_seed();
+
+        for (size_t i = 0; i < ARRAY_LEN(transitions); i++) {
+                struct t_image img =
+                        t_mkfs(8u << 20, kind->options, "write /etc/hostname file\\n");
+                struct ext4_inode *inode;
+                struct t_mount m;
+
+                mount_rw(&m, &img);
+                inode = find(m.fs, "/file");
+                assert_int_equal(ext4_ino(inode), 12);
+                change(inode, transitions[i].old);
+                ext4_iput(inode);
+                t_umount(&m);
+                cut_everywhere(&img, &transitions[i], seed);
+                t_image_free(&img);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(attributes_are_what_was_set),
+                cmocka_unit_test(errors_change_nothing),
+                cmocka_unit_test(shared_blocks_are_copied),
+                cmocka_unit_test(owners_of_a_block_go),
+                cmocka_unit_test(owners_of_a_block_go_their_ways),
+                cmocka_unit_test(access_acl_sets_the_mode),
+                cmocka_unit_test(default_acl_is_inherited),
+                cmocka_unit_test(cut_leaves_old_or_new),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
