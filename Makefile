@@ -32,10 +32,11 @@ build: ## build into build/ (the default); the command is build/uext4
 	@ln -sfn src/cli/uext4 $(BUILD)/uext4
 
 .PHONY: run
-run: ## make an image from a directory tree, read it back, compare; or read IMAGE=PATH
+run: ## make images, read one back, write to one, die and recover; or read IMAGE=PATH
 	@scripts/install-deps run
 	@$(MAKE) --no-print-directory build
 	@scripts/run $(BUILD)/uext4 $(if $(IMAGE),'$(IMAGE)')
+	@$(if $(IMAGE),,echo; scripts/run-writes $(BUILD)/uext4)
 
 .PHONY: check
 check: ## run the quick tests: plain build, address and undefined sanitizers, thread sanitizer
@@ -48,7 +49,7 @@ check-long: ## run every test in the same builds, the slow ones too
 	@scripts/check --long
 
 .PHONY: bench
-bench: ## measure uext4 beside the raw device and print the table
+bench: ## measure reading and writing beside the raw device, print the table
 	@scripts/install-deps bench
 	@$(MAKE) --no-print-directory build
 	@bench/run $(BUILD)/uext4

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bench.c - `uext4 bench`: how fast a file is read, and how fast the bare device would be.
+ * bench.c - `uext4 bench`: how fast a file is read or written, and how fast the bare device
+ * would be.
  *
- * Here are options and results; bench_engine.c measures.
+ * Here are options, runs and medians; bench_engine.c measures, bench_result.c prints a run.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +11,9 @@
 #include <string.h>
 
 #include "cli/bench_engine.h"
+#include "cli/bench_result.h"
 #include "cli/json.h"
+#include "cli/stats.h"
 #include "cli/text.h"
 
 #define MAX_DEPTH      65536u
@@ -18,15 +21,15 @@
 #define MAX_REPEAT     1000u
 #define WARM_UP_NS     200000000u /* before the first run of a side, not counted */
 
-static const char *const pattern_names[] = {"read", "randread"};
-
-static const char *const side_names[] = {"uext4", "raw"};
+static const char *const pattern_names[] = {"read",      "randread", "write",
+                                            "randwrite", "randrw",   "append"};
+static const char *const sync_names[] = {"none", "dsync", "fdatasync", "fsync"};
 
 struct options {
         struct bench_options engine;
         double runtime; /* seconds */
         unsigned repeat;
-        bool raw, compare, json;
+        bool raw, compare, json, stats;
 };
 
 struct bench {
@@ -34,6 +37,7 @@ struct bench {
         const struct options *opt;
         const struct cli_operand *op;
         struct bench_engine *engine;
+        struct uext4_stats stats; /* of all runs that count */
 };
 
 static bool side_is_used(const struct options *opt, enum bench_side side)
@@ -41,79 +45,7 @@ static bool side_is_used(const struct options *opt, enum bench_side side)
         return opt->engine.sides & 1u << side;
 }
 
-/* ---- results ------------------------------------------------------------ */
-
-static const double percentiles[] = {1,  5,  10, 20, 30,   40,   50,    60,   70,
-                                     80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99};
-
-#define NR_PERCENTILES (sizeof(percentiles) / sizeof(percentiles[0]))
-
-static double result_iops(const struct bench_result *r)
-{
-        return r->seconds > 0 ? (double)(r->requests - r->errors) / r->seconds : 0;
-}
-
-static double result_rate(const struct bench_result *r)
-{
-        return r->seconds > 0 ? (double)r->bytes / r->seconds : 0;
-}
-
-static double percent_of(double part, double whole)
-{
-        return whole > 0 ? 100 * part / whole : 0;
-}
-
-static void print_result(enum bench_side side, const struct bench_result *r)
-{
-        char bytes[TEXT_BYTES_MAX], count[TEXT_COUNT_MAX];
-        double usec = 1e3;
-
-        printf("%s: IOPS=%.0f, BW=%.1f MiB/s (%.1f MB/s), %s requests, %s in %.2f s\n",
-               side_names[side], result_iops(r), result_rate(r) / (1 << 20),
-               result_rate(r) / 1e6, text_count(count, r->requests),
-               text_bytes(bytes, r->bytes), r->seconds);
-        printf("  lat (usec): min=%.2f, max=%.2f, mean=%.2f, stdev=%.2f\n",
-               r->lat.nr ? (double)r->lat.min / usec : 0, (double)r->lat.max / usec,
-               hist_mean(&r->lat) / usec, hist_stddev(&r->lat) / usec);
-        printf("  lat percentiles (usec):");
-        for (size_t i = 0; i < NR_PERCENTILES; i++)
-                printf("%s%6.2fth=[%9.2f]%s", i % 4 == 0 ? "\n   | " : "", percentiles[i],
-                       (double)hist_percentile(&r->lat, percentiles[i]) / usec,
-                       i + 1 < NR_PERCENTILES ? "," : "\n");
-        printf("  cpu: usr=%.2f%%, sys=%.2f%%; in flight: %u",
-               percent_of(r->cpu_user, r->seconds), percent_of(r->cpu_system, r->seconds),
-               r->max_in_flight);
-        printf(r->errors ? "; errors: %" PRIu64 "\n" : "\n", r->errors);
-}
-
-static json_t *result_json(enum bench_side side, const struct bench_result *r)
-{
-        json_t *run = json_object(), *lat = json_object(), *table = json_object();
-
-        json_add_text(run, "side", side_names[side]);
-        json_add_real(run, "seconds", r->seconds);
-        json_add_uint(run, "requests", r->requests);
-        json_add_uint(run, "errors", r->errors);
-        json_add_uint(run, "bytes", r->bytes);
-        json_add_real(run, "iops", result_iops(r));
-        json_add_real(run, "bytes_per_second", result_rate(r));
-        json_add_uint(run, "max_in_flight", r->max_in_flight);
-        json_add_real(run, "cpu_user_percent", percent_of(r->cpu_user, r->seconds));
-        json_add_real(run, "cpu_system_percent", percent_of(r->cpu_system, r->seconds));
-        json_add_uint(lat, "min", r->lat.nr ? r->lat.min : 0);
-        json_add_uint(lat, "max", r->lat.max);
-        json_add_real(lat, "mean", hist_mean(&r->lat));
-        json_add_real(lat, "stddev", hist_stddev(&r->lat));
-        for (size_t i = 0; i < NR_PERCENTILES; i++) {
-                char key[16];
-
-                snprintf(key, sizeof(key), "%.2f", percentiles[i]);
-                json_add_uint(table, key, hist_percentile(&r->lat, percentiles[i]));
-        }
-        json_add(lat, "percentiles", table);
-        json_add(run, "latency_ns", lat);
-        return run;
-}
+/* ---- medians ------------------------------------------------------------ */
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -176,7 +108,7 @@ static void print_medians(const struct options *opt, const struct medians *m)
         for (int side = 0; side < BENCH_NR_SIDES; side++)
                 if (side_is_used(opt, (enum bench_side)side))
                         printf("median of %u, %s: IOPS=%.0f, BW=%.1f MB/s\n", opt->repeat,
-                               side_names[side], m->iops[side],
+                               bench_side_name((enum bench_side)side), m->iops[side],
                                m->iops[side] * (double)opt->engine.block_size / 1e6);
         if (opt->compare)
                 printf("ratio uext4/raw: %.3f (median of pairs: %.3f)\n", median_ratio(m),
@@ -189,7 +121,8 @@ static void json_medians(json_t *top, const struct options *opt, const struct me
 
         for (int side = 0; side < BENCH_NR_SIDES; side++)
                 if (side_is_used(opt, (enum bench_side)side))
-                        json_add_real(object, side_names[side], m->iops[side]);
+                        json_add_real(object, bench_side_name((enum bench_side)side),
+                                      m->iops[side]);
         json_add(top, "median_iops", object);
         if (opt->compare) {
                 json_add_real(top, "ratio", median_ratio(m));
@@ -206,6 +139,10 @@ static json_t *json_head(const struct bench *b)
         json_add_text(top, "rw", pattern_names[opt->engine.pattern]);
         json_add_uint(top, "block_size", opt->engine.block_size);
         json_add_uint(top, "iodepth", opt->engine.depth);
+        if (bench_pattern_writes(opt->engine.pattern)) {
+                json_add_text(top, "sync", sync_names[opt->engine.sync]);
+                json_add_bool(top, "prealloc", opt->engine.prealloc);
+        }
         json_add_bool(top, "direct", opt->engine.direct);
         json_add_uint(top, "size", bench_engine_size(b->engine));
         json_add_uint(top, "seed", opt->engine.seed);
@@ -219,6 +156,8 @@ static void print_json(const struct bench *b, json_t *runs, const struct medians
 
         json_add(top, "runs", json_incref(runs));
         json_medians(top, b->opt, m);
+        if (b->opt->stats)
+                json_add(top, "stats", stats_json(&b->stats));
         json_print(top);
 }
 
@@ -226,11 +165,14 @@ static void print_head(const struct bench *b)
 {
         char size[TEXT_BYTES_MAX], bs[TEXT_BYTES_MAX];
 
-        printf("%s: rw=%s, bs=%s, iodepth=%u, direct=%d, size=%s, seed=%" PRIu64 "\n",
-               b->op->arg, pattern_names[b->opt->engine.pattern],
-               text_bytes(bs, b->opt->engine.block_size), b->opt->engine.depth,
-               b->opt->engine.direct, text_bytes(size, bench_engine_size(b->engine)),
-               b->opt->engine.seed);
+        printf("%s: rw=%s, bs=%s, iodepth=%u, direct=%d, size=%s, seed=%" PRIu64, b->op->arg,
+               pattern_names[b->opt->engine.pattern], text_bytes(bs, b->opt->engine.block_size),
+               b->opt->engine.depth, b->opt->engine.direct,
+               text_bytes(size, bench_engine_size(b->engine)), b->opt->engine.seed);
+        if (bench_pattern_writes(b->opt->engine.pattern))
+                printf(", sync=%s%s", sync_names[b->opt->engine.sync],
+                       b->opt->engine.prealloc ? ", prealloc" : "");
+        putchar('\n');
 }
 
 /* ---- the command -------------------------------------------------------- */
@@ -242,17 +184,19 @@ static bool run_one(struct bench *b, enum bench_side side, struct side_summary *
         struct bench_result *r = cli_alloc(1, sizeof(*r)); /* the histogram is big */
         int ret = bench_engine_run(b->engine, side, (uint64_t)(b->opt->runtime * 1e9), r);
 
+        if (ret == 0)
+                stats_add(&b->stats, &r->stats_before, &r->stats_after);
         if (ret < 0) {
                 cli_fail_errno(b->cli, b->op->arg, ret);
         } else {
-                summary[side].iops[summary[side].nr++] = result_iops(r);
+                summary[side].iops[summary[side].nr++] = bench_result_iops(r);
                 if (r->errors)
                         cli_fail(b->cli, b->op->arg, "%s: %" PRIu64 " requests failed",
-                                 side_names[side], r->errors);
+                                 bench_side_name((enum bench_side)side), r->errors);
                 if (runs)
-                        json_push(runs, result_json(side, r));
+                        json_push(runs, bench_result_json(side, r));
                 else
-                        print_result(side, r);
+                        bench_result_print(side, r);
         }
         free(r);
         return ret == 0;
@@ -288,6 +232,12 @@ static bool run_all(struct bench *b, struct side_summary *summary, json_t *runs)
         return true;
 }
 
+static void print_stats(const struct bench *b)
+{
+        puts("counters of all runs:");
+        stats_print(&b->stats, "  ");
+}
+
 static void bench_run(struct bench *b)
 {
         const struct options *opt = b->opt;
@@ -305,6 +255,8 @@ static void bench_run(struct bench *b)
                         print_json(b, runs, &m);
                 else if (opt->repeat > 1 || opt->compare)
                         print_medians(opt, &m);
+                if (opt->stats && !opt->json)
+                        print_stats(b);
         }
         json_decref(runs);
         for (int side = 0; side < BENCH_NR_SIDES; side++)
@@ -323,14 +275,19 @@ enum {
         OPT_REPEAT,
         OPT_COMPARE,
         OPT_JSON,
+        OPT_SYNC,
+        OPT_PREALLOC,
+        OPT_STATS,
 };
 
-static enum bench_pattern parse_pattern(struct cli *cli, const char *value)
+/* The index of a word in a list; a usage error otherwise. */
+static unsigned parse_word(struct cli *cli, const char *option, const char *value,
+                           const char *const *words, unsigned nr)
 {
-        for (int i = 0; i < 2; i++)
-                if (strcmp(value, pattern_names[i]) == 0)
-                        return (enum bench_pattern)i;
-        cli_usage_error(cli, "--rw must be read or randread, not '%s'", value);
+        for (unsigned i = 0; i < nr; i++)
+                if (strcmp(value, words[i]) == 0)
+                        return i;
+        cli_usage_error(cli, "invalid value of %s: '%s'", option, value);
 }
 
 static double parse_runtime(struct cli *cli, const char *value)
@@ -347,7 +304,18 @@ static void parse_option(struct cli *cli, int o, struct options *opt)
 {
         switch (o) {
         case OPT_RW:
-                opt->engine.pattern = parse_pattern(cli, optarg);
+                opt->engine.pattern = (enum bench_pattern)parse_word(
+                        cli, "--rw", optarg, pattern_names, BENCH_NR_PATTERNS);
+                break;
+        case OPT_SYNC:
+                opt->engine.sync = (enum bench_sync)parse_word(cli, "--sync", optarg,
+                                                               sync_names, BENCH_NR_SYNCS);
+                break;
+        case OPT_PREALLOC:
+                opt->engine.prealloc = true;
+                break;
+        case OPT_STATS:
+                opt->stats = true;
                 break;
         case OPT_BS:
                 opt->engine.block_size =
@@ -384,10 +352,23 @@ static void parse_option(struct cli *cli, int o, struct options *opt)
         }
 }
 
+static void check_write_options(struct cli *cli, const struct options *opt)
+{
+        const enum bench_pattern pattern = opt->engine.pattern;
+
+        if (!bench_pattern_writes(pattern) && opt->engine.sync != BENCH_SYNC_NONE)
+                cli_usage_error(cli, "--sync is for writing");
+        if (opt->engine.prealloc && pattern != BENCH_PATTERN_WRITE)
+                cli_usage_error(cli, "--prealloc needs --rw=write");
+        if (pattern == BENCH_PATTERN_APPEND && (opt->raw || opt->compare))
+                cli_usage_error(cli, "what is appended has no places on the bare device yet");
+}
+
 static void check_options(struct cli *cli, struct options *opt)
 {
+        check_write_options(cli, opt);
         if (!opt->engine.direct && (opt->raw || opt->compare))
-                cli_usage_error(cli, "--raw and --compare measure direct reads only");
+                cli_usage_error(cli, "--raw and --compare measure direct I/O only");
         if (opt->raw && opt->compare)
                 cli_usage_error(cli, "--compare has the raw side already; leave out --raw");
         if (!opt->engine.direct)
@@ -414,10 +395,13 @@ static void run(struct cli *cli, int argc, char **argv)
                 {"repeat", required_argument, NULL, OPT_REPEAT},
                 {"compare", no_argument, NULL, OPT_COMPARE},
                 {"json", no_argument, NULL, OPT_JSON},
+                {"sync", required_argument, NULL, OPT_SYNC},
+                {"prealloc", no_argument, NULL, OPT_PREALLOC},
+                {"stats", no_argument, NULL, OPT_STATS},
                 CLI_LONG_OPTIONS,
         };
         struct options opt = {
-                .engine = {.pattern = BENCH_PATTERN_RANDOM,
+                .engine = {.pattern = BENCH_PATTERN_RANDREAD,
                            .block_size = 4096,
                            .depth = 32,
                            .seed = 1,
@@ -433,6 +417,7 @@ static void run(struct cli *cli, int argc, char **argv)
         if (argc - optind != 1)
                 cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
         check_options(cli, &opt);
+        cli->writes = bench_pattern_writes(opt.engine.pattern);
         if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
                 struct bench b = {.cli = cli, .opt = &opt, .op = &op};
 
@@ -446,22 +431,31 @@ static void run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cli_bench = {
         .name = "bench",
-        .summary = "measure how fast a file is read",
-        .usage = "Usage: uext4 bench [OPTION]... IMAGE:/PATH\n"
-                 "Read a file over and over and print IOPS, throughput, latency and CPU use.\n"
-                 "\n"
-                 "      --rw=PATTERN       randread (default) or read (sequential)\n"
-                 "      --bs=SIZE          size of a request (default 4k)\n"
-                 "      --iodepth=N        requests in flight (default 32)\n"
-                 "      --runtime=SECONDS  how long a run takes (default 5)\n"
-                 "      --direct=0|1       1: direct I/O through a queue (default);\n"
-                 "                         0: pread of a file opened without O_DIRECT\n"
-                 "      --raw              read the same places of the bare device instead\n"
-                 "      --size=SIZE        only the first SIZE bytes of the file\n"
-                 "      --seed=N           of the random positions (default 1)\n"
-                 "      --repeat=N         make N runs and print the median\n"
-                 "      --compare          runs of the file and of the bare device in turn,\n"
-                 "                         and the ratio of the medians\n"
-                 "      --json             print JSON\n",
+        .summary = "measure how fast a file is read or written",
+        .usage =
+                "Usage: uext4 bench [OPTION]... IMAGE:/PATH\n"
+                "Read or write a file over and over and print IOPS, throughput, latency and\n"
+                "CPU use.  Writing replaces the contents of the file.\n"
+                "\n"
+                "      --rw=PATTERN       randread (default), read, randwrite, write, randrw;\n"
+                "                         append (the file gets its size back afterwards)\n"
+                "      --sync=WHEN        writes are durable: none (default), dsync (each by\n"
+                "                         RWF_DSYNC), fdatasync, fsync (after each batch)\n"
+                "      --prealloc         with --rw=write: make the range preallocated space\n"
+                "                         before each run; a run is one pass at most\n"
+                "      --bs=SIZE          size of a request (default 4k)\n"
+                "      --iodepth=N        requests in flight (default 32)\n"
+                "      --runtime=SECONDS  how long a run takes (default 5)\n"
+                "      --direct=0|1       1: direct I/O through a queue (default);\n"
+                "                         0: a file opened without O_DIRECT, one by one\n"
+                "      --raw              use the same places of the bare device instead\n"
+                "      --size=SIZE        only the first SIZE bytes of the file; with append,\n"
+                "                         at most so much in a run (default 256M)\n"
+                "      --seed=N           of the random positions (default 1)\n"
+                "      --repeat=N         make N runs and print the median\n"
+                "      --compare          runs of the file and of the bare device in turn,\n"
+                "                         and the ratio of the medians\n"
+                "      --stats            print the library's counters, too\n"
+                "      --json             print JSON\n",
         .run = run,
 };

@@ -1,90 +1,58 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bench_engine.c - the measuring loop of `uext4 bench` and its two sides (see bench_engine.h).
+ * bench_engine.c - the measuring loop of `uext4 bench` and its uext4 side (see bench_engine.h).
  *
- * Two sides do the same work: `uext4` reads the file through a uext4 queue, `raw` reads the
- * same blocks at the places of the device where the file has them, through a queue of the same
- * device, with the same depth and the same buffers.  Where they are is looked up once, before
- * the clock runs: each block of the file has a row of pieces, one in a file that is not
- * fragmented.  A hole has none; then there is nothing to do for the raw side, as there is
- * nothing for the device in the other.
+ * Two sides do the same work: `uext4` reads or writes the file through a uext4 queue, `raw`
+ * (bench_raw.c) the places of the device where the file lies.  One loop measures both, so that
+ * its own cost is the same:
  *
- * One loop measures both, so that its own cost is the same:
+ *      submit all free slots ─► wait for at least one ─► sync, if asked for ─► read the clock
+ *         ▲                                                                       │
+ *         └──────── latency of each finished slot to the histogram ◄──────────────┘
  *
- *      submit all free slots ─► wait for at least one ─► read the clock once
- *         ▲                                                        │
- *         └──── latency of each finished slot to the histogram ◄───┘
+ * The clock that ends one batch starts the next.  A side is a few functions that are called
+ * once per batch, not per request; so one sync serves all writes of a batch.
  *
- * The clock that ends one batch starts the next.  A side is a pair of functions that
- * are called once per batch, not per request.
+ * Where each block is new (appending, preallocated space) a run makes one pass at most, and the
+ * file is put into its first state before the clock runs.
  */
-#include "cli/bench_engine.h"
+#include "cli/bench_side.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "cli/filemap.h"
+#include "cli/change.h"
 
-#define MAX_RAW_BLOCKS (1u << 24) /* bounds the table of the raw side: 32 bytes each */
+#define APPEND_SIZE (256u << 20) /* bytes of a pass where none are asked for */
 
-/* ---- what both sides share ---------------------------------------------- */
+bool bench_pattern_writes(enum bench_pattern pattern)
+{
+        return pattern != BENCH_PATTERN_READ && pattern != BENCH_PATTERN_RANDREAD;
+}
 
-struct slot {
-        void *buffer;
-        struct iovec iov; /* all of the buffer */
-        uint64_t start_ns;
-        uint64_t block; /* of the file */
-        int error;
-        unsigned pieces_left;       /* raw */
-        struct raw_request *pieces; /* raw */
-};
+static bool is_random(enum bench_pattern pattern)
+{
+        return pattern == BENCH_PATTERN_RANDREAD || pattern == BENCH_PATTERN_RANDWRITE ||
+               pattern == BENCH_PATTERN_RANDRW;
+}
 
-struct raw_request {
-        struct uext4_bdev_req req; /* first, so that done() finds us */
-        struct iovec iov;
-        struct slot *slot;
-        struct bench_engine *engine;
-};
-
-struct bench_engine {
-        struct cli *cli;
-        const struct bench_options *opt;
-        const struct cli_operand *op;
-        struct uext4_file *file;
-        uint64_t nr_blocks;
-
-        struct slot *slots;
-        void *buffers;
-        struct slot **idle; /* slots to submit */
-        unsigned nr_idle;
-
-        struct uext4_queue *queue; /* uext4 */
-        struct uext4_request *requests;
-        struct uext4_completion *completions;
-
-        struct uext4_bdev_queue *raw_queue; /* raw */
-        struct filemap_piece *pieces;
-        size_t nr_pieces;
-        size_t *first_piece; /* of each block; one more at the end */
-        struct raw_request *raw_requests;
-        struct slot **finished; /* by done(), until wait() takes them */
-        unsigned nr_finished;
-};
-
-/*
- * submit() starts all slots in engine->idle; wait() puts at least one finished slot into
- * done[] and returns how many.  Negative errno when the queue is broken.
- */
-struct side_ops {
-        int (*submit)(struct bench_engine *e);
-        int (*wait)(struct bench_engine *e, struct slot **done);
-};
+/* Does each block count once? */
+static bool is_one_pass(const struct bench_options *opt)
+{
+        return opt->pattern == BENCH_PATTERN_APPEND || opt->prealloc;
+}
 
 /* ---- the uext4 side, direct --------------------------------------------- */
+
+static int write_flags(const struct bench_engine *e, const struct bench_slot *slot)
+{
+        return slot->write && e->opt->sync == BENCH_SYNC_DSYNC ? RWF_DSYNC : 0;
+}
 
 static int uext4_side_submit(struct bench_engine *e)
 {
@@ -93,8 +61,10 @@ static int uext4_side_submit(struct bench_engine *e)
         for (unsigned i = 0; i < e->nr_idle; i++) {
                 struct uext4_request *req = &e->requests[i];
 
+                req->op = e->idle[i]->write ? UEXT4_WRITE : UEXT4_READ;
+                req->flags = write_flags(e, e->idle[i]);
                 req->iov = &e->idle[i]->iov;
-                req->pos = e->idle[i]->block * e->opt->block_size;
+                req->pos = e->base + e->idle[i]->block * e->opt->block_size;
                 req->user_data = e->idle[i];
         }
         while (taken < e->nr_idle) {
@@ -108,39 +78,54 @@ static int uext4_side_submit(struct bench_engine *e)
         return 0;
 }
 
-static int uext4_side_wait(struct bench_engine *e, struct slot **done)
+/* What the result of a request says of it: 0 when it was done wholly. */
+static int request_error(const struct bench_engine *e, int64_t result)
+{
+        if (result < 0)
+                return (int)result;
+        return (uint64_t)result < e->opt->block_size ? -EIO : 0;
+}
+
+static int uext4_side_wait(struct bench_engine *e, struct bench_slot **done)
 {
         int nr = uext4_queue_wait(e->queue, e->completions, 1, e->opt->depth, -1);
 
         for (int i = 0; i < nr; i++) {
-                struct slot *slot = e->completions[i].user_data;
+                struct bench_slot *slot = e->completions[i].user_data;
                 int64_t result = e->completions[i].result;
 
-                slot->error = result < 0                              ? (int)result
-                              : (uint64_t)result < e->opt->block_size ? -EIO
-                                                                      : 0;
+                slot->error = request_error(e, result);
                 done[i] = slot;
         }
         return nr;
 }
 
-static const struct side_ops uext4_side = {uext4_side_submit, uext4_side_wait};
-
-/* ---- the uext4 side, buffered: pread, one at a time --------------------- */
-
-static int pread_side_submit(struct bench_engine *e)
+static int uext4_side_sync(struct bench_engine *e)
 {
-        struct slot *slot = e->idle[0];
-        ssize_t ret = uext4_pread(e->file, slot->buffer, e->opt->block_size,
-                                  slot->block * e->opt->block_size);
+        return e->opt->sync == BENCH_SYNC_FSYNC ? uext4_fsync(e->file)
+                                                : uext4_fdatasync(e->file);
+}
 
-        slot->error = ret < 0 ? (int)ret : (uint64_t)ret < e->opt->block_size ? -EIO : 0;
+static const struct bench_side_ops uext4_side = {uext4_side_submit, uext4_side_wait,
+                                                 uext4_side_sync};
+
+/* ---- the uext4 side, buffered: one at a time ---------------------------- */
+
+static int buffered_side_submit(struct bench_engine *e)
+{
+        struct bench_slot *slot = e->idle[0];
+        uint64_t pos = e->base + slot->block * e->opt->block_size;
+        ssize_t ret =
+                slot->write ? uext4_pwritev2(e->file, &slot->iov, 1, pos, write_flags(e, slot))
+                            : uext4_preadv2(e->file, &slot->iov, 1, pos, 0);
+
+        slot->error = request_error(e, ret);
         e->finished[e->nr_finished++] = slot;
         e->nr_idle = 0;
         return 0;
 }
 
-static int take_finished(struct bench_engine *e, struct slot **done)
+int bench_take_finished(struct bench_engine *e, struct bench_slot **done)
 {
         unsigned nr = e->nr_finished;
 
@@ -149,102 +134,60 @@ static int take_finished(struct bench_engine *e, struct slot **done)
         return (int)nr;
 }
 
-static const struct side_ops pread_side = {pread_side_submit, take_finished};
-
-/* ---- the raw side ------------------------------------------------------- */
-
-static void slot_piece_done(struct bench_engine *e, struct slot *slot, int error)
-{
-        if (error && !slot->error)
-                slot->error = error;
-        if (--slot->pieces_left == 0)
-                e->finished[e->nr_finished++] = slot;
-}
-
-static void raw_done(struct uext4_bdev_req *req)
-{
-        struct raw_request *raw = (struct raw_request *)req;
-
-        slot_piece_done(raw->engine, raw->slot, req->result);
-}
-
-static void raw_slot_start(struct bench_engine *e, struct slot *slot)
-{
-        size_t first = e->first_piece[slot->block];
-        unsigned nr = (unsigned)(e->first_piece[slot->block + 1] - first);
-
-        slot->error = 0;
-        slot->pieces_left =
-                nr + 1; /* one for this function, so that it ends here at the earliest */
-        for (unsigned i = 0; i < nr; i++) {
-                const struct filemap_piece *piece = &e->pieces[first + i];
-                struct raw_request *raw = &slot->pieces[i];
-                int ret;
-
-                raw->iov.iov_base = (uint8_t *)slot->buffer +
-                                    (piece->file_pos - slot->block * e->opt->block_size);
-                raw->iov.iov_len = piece->len;
-                raw->req.pos = piece->pos;
-                raw->req.len = piece->len;
-                ret = uext4_bdev_queue_add(e->raw_queue, &raw->req);
-                if (ret < 0)
-                        slot_piece_done(e, slot, ret);
-        }
-        slot_piece_done(e, slot, 0);
-}
-
-static int raw_side_submit(struct bench_engine *e)
-{
-        for (unsigned i = 0; i < e->nr_idle; i++)
-                raw_slot_start(e, e->idle[i]);
-        e->nr_idle = 0;
-        return uext4_bdev_queue_kick(e->raw_queue);
-}
-
-static int raw_side_wait(struct bench_engine *e, struct slot **done)
-{
-        while (e->nr_finished == 0) {
-                int ret = uext4_bdev_queue_drive(e->raw_queue, -1);
-
-                if (ret < 0)
-                        return ret;
-        }
-        return take_finished(e, done);
-}
-
-static const struct side_ops raw_side = {raw_side_submit, raw_side_wait};
+static const struct bench_side_ops buffered_side = {buffered_side_submit, bench_take_finished,
+                                                    uext4_side_sync};
 
 /* ---- the measuring loop ------------------------------------------------- */
 
-/* What to read next.  Both sides of a comparison start it alike. */
+/* What to do next.  Both sides of a comparison start it alike. */
 struct sequence {
-        enum bench_pattern pattern;
+        bool random, mixed, one_pass;
+        bool write; /* unless mixed */
         uint64_t state;
         uint64_t nr_blocks;
+        uint64_t left; /* blocks, of one pass */
 };
 
 static void sequence_start(struct sequence *seq, const struct bench_engine *e)
 {
-        seq->pattern = e->opt->pattern;
-        seq->nr_blocks = e->nr_blocks;
-        /* xorshift must not start at 0 */
-        seq->state = seq->pattern == BENCH_PATTERN_RANDOM ? e->opt->seed * 2 + 1 : 0;
+        const struct bench_options *opt = e->opt;
+
+        *seq = (struct sequence){
+                .random = is_random(opt->pattern),
+                .mixed = opt->pattern == BENCH_PATTERN_RANDRW,
+                .one_pass = is_one_pass(opt),
+                .write = bench_pattern_writes(opt->pattern),
+                .nr_blocks = e->nr_blocks,
+                .left = e->nr_blocks,
+        };
+        if (seq->random)
+                seq->state = opt->seed * 2 + 1; /* xorshift must not start at 0 */
 }
 
-static inline uint64_t sequence_next(struct sequence *seq)
+/* False when the pass is over. */
+static inline bool sequence_next(struct sequence *seq, struct bench_slot *slot)
 {
         uint64_t x = seq->state;
 
-        if (seq->pattern == BENCH_PATTERN_SEQUENTIAL) {
+        if (seq->one_pass && seq->left-- == 0) {
+                seq->left = 0;
+                return false;
+        }
+        slot->write = seq->write;
+        if (!seq->random) {
                 seq->state = x + 1 < seq->nr_blocks ? x + 1 : 0;
-                return x;
+                slot->block = x;
+                return true;
         }
         x ^= x >> 12; /* xorshift64* */
         x ^= x << 25;
         x ^= x >> 27;
         seq->state = x;
         x *= 0x2545f4914f6cdd1du;
-        return (uint64_t)(((unsigned __int128)x * seq->nr_blocks) >> 64);
+        slot->block = (uint64_t)(((unsigned __int128)x * seq->nr_blocks) >> 64);
+        if (seq->mixed)
+                slot->write = x & 1u << 16; /* the upper bits are the position */
+        return true;
 }
 
 static double timeval_seconds(struct timeval tv)
@@ -263,11 +206,11 @@ static void cpu_count(struct bench_result *r, int sign)
 }
 
 /* Account for finished slots; they are idle afterwards. */
-static void collect(struct bench_engine *e, struct slot **done, int nr, uint64_t now,
+static void collect(struct bench_engine *e, struct bench_slot **done, int nr, uint64_t now,
                     struct bench_result *r)
 {
         for (int i = 0; i < nr; i++) {
-                struct slot *slot = done[i];
+                struct bench_slot *slot = done[i];
 
                 if (slot->error)
                         r->errors++;
@@ -277,8 +220,38 @@ static void collect(struct bench_engine *e, struct slot **done, int nr, uint64_t
         r->requests += (unsigned)nr;
 }
 
-static int run_loop(struct bench_engine *e, const struct side_ops *side, uint64_t runtime_ns,
-                    struct slot **done, struct bench_result *r)
+/* Start slots with what comes next; those for which there is nothing stay behind. */
+static int start_slots(struct bench_engine *e, const struct bench_side_ops *side,
+                       struct sequence *seq, uint64_t now, unsigned *in_flight)
+{
+        unsigned nr = 0, room = e->nr_idle;
+        int ret;
+
+        while (nr < room && sequence_next(seq, e->idle[nr]))
+                e->idle[nr++]->start_ns = now;
+        if (nr == 0)
+                return 0;
+        e->nr_idle = nr;
+        *in_flight += nr;
+        ret = side->submit(e);
+        /* What was left over moves to the front: submit has emptied the list. */
+        memmove(e->idle, e->idle + nr, (room - nr) * sizeof(*e->idle));
+        e->nr_idle = room - nr;
+        return ret;
+}
+
+static bool must_sync(const struct bench_engine *e, struct bench_slot **done, int nr)
+{
+        if (e->opt->sync != BENCH_SYNC_FDATASYNC && e->opt->sync != BENCH_SYNC_FSYNC)
+                return false;
+        for (int i = 0; i < nr; i++)
+                if (done[i]->write)
+                        return true;
+        return false;
+}
+
+static int run_loop(struct bench_engine *e, const struct bench_side_ops *side,
+                    uint64_t runtime_ns, struct bench_slot **done, struct bench_result *r)
 {
         struct sequence seq;
         uint64_t start = cli_clock_ns(), now = start, end = start + runtime_ns;
@@ -286,141 +259,77 @@ static int run_loop(struct bench_engine *e, const struct side_ops *side, uint64_
 
         sequence_start(&seq, e);
         for (;;) {
-                int ret;
+                int nr, ret = 0;
 
-                if (now < end && e->nr_idle > 0) {
-                        for (unsigned i = 0; i < e->nr_idle; i++) {
-                                e->idle[i]->block = sequence_next(&seq);
-                                e->idle[i]->start_ns = now;
-                        }
-                        in_flight += e->nr_idle;
-                        if (in_flight > r->max_in_flight)
-                                r->max_in_flight = in_flight;
-                        ret = side->submit(e);
-                        if (ret < 0)
-                                return ret;
-                }
+                if (now < end && e->nr_idle > 0)
+                        ret = start_slots(e, side, &seq, now, &in_flight);
+                if (ret < 0)
+                        return ret;
+                if (in_flight > r->max_in_flight)
+                        r->max_in_flight = in_flight;
                 if (in_flight == 0)
                         break;
-                ret = side->wait(e, done);
-                if (ret <= 0)
-                        return ret < 0 ? ret : -EIO;
+                nr = side->wait(e, done);
+                if (nr <= 0)
+                        return nr < 0 ? nr : -EIO;
+                if (must_sync(e, done, nr))
+                        ret = side->sync(e);
+                if (ret < 0)
+                        return ret;
                 now = cli_clock_ns();
-                in_flight -= (unsigned)ret;
-                collect(e, done, ret, now, r);
+                in_flight -= (unsigned)nr;
+                collect(e, done, nr, now, r);
         }
         r->seconds = (double)(now - start) / 1e9;
         return 0;
 }
 
-static const struct side_ops *side_ops(const struct bench_engine *e, enum bench_side side)
+static const struct bench_side_ops *side_ops(const struct bench_engine *e, enum bench_side side)
 {
         if (side == BENCH_SIDE_RAW)
-                return &raw_side;
-        return e->opt->direct ? &uext4_side : &pread_side;
+                return &bench_raw_side;
+        return e->opt->direct ? &uext4_side : &buffered_side;
+}
+
+/* The first state of the file, for a pass that needs it, durably. */
+static int prepare_pass(struct bench_engine *e)
+{
+        int ret = 0;
+
+        if (e->opt->pattern == BENCH_PATTERN_APPEND)
+                ret = uext4_truncate(e->file, e->base);
+        else if (e->opt->prealloc)
+                ret = uext4_fallocate(e->file, FALLOC_FL_ZERO_RANGE, 0,
+                                      e->nr_blocks * e->opt->block_size);
+        else
+                return 0;
+        return ret < 0 ? ret : uext4_syncfs(e->op->image->fs);
 }
 
 int bench_engine_run(struct bench_engine *e, enum bench_side side, uint64_t runtime_ns,
                      struct bench_result *r)
 {
-        struct slot **done = cli_alloc(e->opt->depth, sizeof(*done));
+        struct bench_slot **done = cli_alloc(e->opt->depth, sizeof(*done));
         int ret;
 
         memset(r, 0, sizeof(*r));
         hist_init(&r->lat);
+        ret = side == BENCH_SIDE_UEXT4 ? prepare_pass(e) : 0;
+        if (ret < 0) {
+                free(done);
+                return ret;
+        }
         e->nr_idle = 0;
         for (unsigned i = 0; i < e->opt->depth; i++)
                 e->idle[e->nr_idle++] = &e->slots[i];
+        uext4_get_stats(e->op->image->fs, &r->stats_before);
         cpu_count(r, -1);
         ret = run_loop(e, side_ops(e, side), runtime_ns, done, r);
         cpu_count(r, 1);
+        uext4_get_stats(e->op->image->fs, &r->stats_after);
         r->bytes = (r->requests - r->errors) * e->opt->block_size;
         free(done);
         return ret;
-}
-
-/* ---- preparing ---------------------------------------------------------- */
-
-static size_t raw_pieces_add(struct bench_engine *e, size_t room,
-                             const struct filemap_piece *piece)
-{
-        if (e->nr_pieces == room) {
-                room = 2 * room + 1024;
-                e->pieces = cli_realloc(e->pieces, room, sizeof(*e->pieces));
-        }
-        e->pieces[e->nr_pieces++] = *piece;
-        return room;
-}
-
-/* Fill in e->pieces; returns how many pieces the most scattered block has. */
-static size_t raw_table_fill(struct bench_engine *e, const struct filemap *map)
-{
-        struct filemap_iter at = {0};
-        size_t room = 0, most = 0;
-
-        for (uint64_t block = 0; block < e->nr_blocks; block++) {
-                uint64_t pos = block * e->opt->block_size, end = pos + e->opt->block_size;
-                struct filemap_piece piece;
-
-                e->first_piece[block] = e->nr_pieces;
-                while (filemap_next(map, &at, pos, end, &piece)) {
-                        room = raw_pieces_add(e, room, &piece);
-                        pos = piece.file_pos + piece.len;
-                }
-                if (e->nr_pieces - e->first_piece[block] > most)
-                        most = e->nr_pieces - e->first_piece[block];
-        }
-        e->first_piece[e->nr_blocks] = e->nr_pieces;
-        return most;
-}
-
-static void raw_slots_init(struct bench_engine *e, size_t most)
-{
-        e->raw_requests = cli_alloc(e->opt->depth * most, sizeof(*e->raw_requests));
-        for (unsigned i = 0; i < e->opt->depth; i++) {
-                struct slot *slot = &e->slots[i];
-
-                slot->pieces = e->raw_requests + i * most;
-                for (size_t k = 0; k < most; k++) {
-                        struct raw_request *raw = &slot->pieces[k];
-
-                        raw->slot = slot;
-                        raw->engine = e;
-                        raw->req.op = UEXT4_BDEV_READ;
-                        raw->req.iov = &raw->iov;
-                        raw->req.nr_iov = 1;
-                        raw->req.done = raw_done;
-                }
-        }
-}
-
-static bool raw_side_init(struct bench_engine *e)
-{
-        struct filemap map;
-        size_t most;
-        int ret;
-
-        if (e->nr_blocks > MAX_RAW_BLOCKS) {
-                cli_fail(e->cli, e->op->arg, "too many blocks for --raw; use --size");
-                return false;
-        }
-        ret = filemap_read(e->file, &map);
-        if (ret < 0) {
-                cli_fail(e->cli, e->op->arg, "cannot map: %s", cli_strerror(ret));
-                return false;
-        }
-        e->first_piece = cli_alloc(e->nr_blocks + 1, sizeof(*e->first_piece));
-        most = raw_table_fill(e, &map);
-        filemap_done(&map);
-        if (most == 0) {
-                cli_fail(e->cli, e->op->arg, "has no blocks on the device");
-                return false;
-        }
-        raw_slots_init(e, most);
-        ret = uext4_bdev_queue_new(e->op->image->dev, e->opt->depth, &e->raw_queue);
-        if (ret < 0)
-                cli_fail(e->cli, e->op->arg, "cannot make a queue: %s", cli_strerror(ret));
-        return ret == 0;
 }
 
 static bool uext4_side_init(struct bench_engine *e)
@@ -434,7 +343,6 @@ static bool uext4_side_init(struct bench_engine *e)
         e->requests = cli_alloc(e->opt->depth, sizeof(*e->requests));
         e->completions = cli_alloc(e->opt->depth, sizeof(*e->completions));
         for (unsigned i = 0; i < e->opt->depth; i++) {
-                e->requests[i].op = UEXT4_READ;
                 e->requests[i].file = e->file;
                 e->requests[i].nr_iov = 1;
         }
@@ -449,8 +357,8 @@ static void slots_init(struct bench_engine *e)
         e->idle = cli_alloc(e->opt->depth, sizeof(*e->idle));
         e->finished = cli_alloc(e->opt->depth, sizeof(*e->finished));
         e->buffers = cli_alloc_aligned(65536, e->opt->depth * size);
-        memset(e->buffers, 0,
-               e->opt->depth * size); /* the pages are there before the clock runs */
+        /* The pages are there before the clock runs. */
+        memset(e->buffers, 0x5a, e->opt->depth * size);
         for (unsigned i = 0; i < e->opt->depth; i++) {
                 e->slots[i].buffer = (uint8_t *)e->buffers + i * size;
                 e->slots[i].iov.iov_base = e->slots[i].buffer;
@@ -458,26 +366,46 @@ static void slots_init(struct bench_engine *e)
         }
 }
 
-/* Check that the file suits the options; fills in nr_blocks. */
-static bool check_file(struct bench_engine *e)
+/* Where block 0 is, and how many there are; false when there is none, which is said. */
+static bool find_range(struct bench_engine *e)
 {
         const struct uext4_stat *st = &e->op->st;
         uint64_t size = st->size;
 
-        if (e->opt->size && e->opt->size < size)
+        if (e->opt->pattern == BENCH_PATTERN_APPEND) {
+                e->base = st->size;
+                size = e->opt->size ? e->opt->size : APPEND_SIZE;
+        } else if (e->opt->size && e->opt->size < size) {
                 size = e->opt->size;
-        e->nr_blocks = size / e->opt->block_size;
-        if (e->nr_blocks == 0) {
-                cli_fail(e->cli, e->op->arg, "is smaller than one block of %" PRIu64 " bytes",
-                         e->opt->block_size);
-                return false;
         }
-        if (e->opt->direct && st->dio_offset_align == 0)
-                cli_warn(e->cli, e->op->arg, "direct reads of this file are served buffered");
-        else if (e->opt->direct && e->opt->block_size % st->dio_offset_align != 0) {
+        e->nr_blocks = size / e->opt->block_size;
+        if (e->nr_blocks > 0)
+                return true;
+        cli_fail(e->cli, e->op->arg, "is smaller than one block of %" PRIu64 " bytes",
+                 e->opt->block_size);
+        return false;
+}
+
+/* Check that the file suits the options. */
+static bool check_file(struct bench_engine *e)
+{
+        const char *what = bench_pattern_writes(e->opt->pattern) ? "requests" : "reads";
+        const uint32_t align = e->op->st.dio_offset_align;
+
+        if (!find_range(e))
+                return false;
+        if (!e->opt->direct)
+                return true;
+        if (align == 0) {
+                cli_warn(e->cli, e->op->arg, "direct %s of this file are served buffered",
+                         what);
+        } else if (e->opt->block_size % align != 0) {
+                cli_fail(e->cli, e->op->arg, "direct %s need blocks of a multiple of %" PRIu32,
+                         what, align);
+                return false;
+        } else if (e->base % align != 0) {
                 cli_fail(e->cli, e->op->arg,
-                         "direct reads need blocks of a multiple of %" PRIu32,
-                         st->dio_offset_align);
+                         "direct %s need a size that is a multiple of %" PRIu32, what, align);
                 return false;
         }
         return true;
@@ -485,11 +413,12 @@ static bool check_file(struct bench_engine *e)
 
 static bool engine_init(struct bench_engine *e)
 {
-        int flags = O_RDONLY | O_CLOEXEC | (e->opt->direct ? O_DIRECT : 0);
-        int ret = uext4_open(e->op->inode, flags, &e->file);
+        int flags = bench_pattern_writes(e->opt->pattern) ? O_RDWR : O_RDONLY;
+        int ret = uext4_open(e->op->inode, flags | O_CLOEXEC | (e->opt->direct ? O_DIRECT : 0),
+                             &e->file);
 
         if (ret < 0) {
-                cli_fail_errno(e->cli, e->op->arg, ret);
+                cli_fail_change(e->cli, e->op->arg, ret);
                 return false;
         }
         if (!check_file(e))
@@ -497,7 +426,18 @@ static bool engine_init(struct bench_engine *e)
         slots_init(e);
         if ((e->opt->sides & 1u << BENCH_SIDE_UEXT4) && e->opt->direct && !uext4_side_init(e))
                 return false;
-        return !(e->opt->sides & 1u << BENCH_SIDE_RAW) || raw_side_init(e);
+        return !(e->opt->sides & 1u << BENCH_SIDE_RAW) || bench_raw_init(e);
+}
+
+/* What was appended goes. */
+static void restore_file(struct bench_engine *e)
+{
+        int ret = 0;
+
+        if (e->file && e->nr_blocks > 0 && e->opt->pattern == BENCH_PATTERN_APPEND)
+                ret = uext4_truncate(e->file, e->base);
+        if (ret < 0)
+                cli_fail_change(e->cli, e->op->arg, ret);
 }
 
 void bench_engine_free(struct bench_engine *e)
@@ -505,13 +445,11 @@ void bench_engine_free(struct bench_engine *e)
         if (!e)
                 return;
         uext4_queue_free(e->queue);
-        uext4_bdev_queue_free(e->raw_queue);
+        bench_raw_done(e);
+        restore_file(e);
         uext4_close(e->file);
         free(e->requests);
         free(e->completions);
-        free(e->raw_requests);
-        free(e->pieces);
-        free(e->first_piece);
         free(e->finished);
         free(e->idle);
         free(e->slots);

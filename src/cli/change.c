@@ -8,7 +8,7 @@
 void cli_fail_change(struct cli *cli, const char *name, int err)
 {
         if (err == -EROFS)
-                cli_fail(cli, name, "Read-only file system (`uext4 info` says why)");
+                cli_fail(cli, name, "Read-only file system (`uext4 info -o rw` says why)");
         else
                 cli_fail_errno(cli, name, err);
 }

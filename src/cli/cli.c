@@ -193,7 +193,7 @@ static char *take_offset(struct cli *cli, uint64_t *ret_offset)
 {
         static const char key[] = "offset=";
         char *copy = cli_strdup(cli->mount_options ? cli->mount_options : ""), *rest = copy;
-        char *options = cli_strdup(cli->command->writes ? "rw" : "ro"), *option;
+        char *options = cli_strdup(cli->writes ? "rw" : "ro"), *option;
 
         *ret_offset = 0;
         while ((option = strsep(&rest, ","))) {
@@ -215,7 +215,7 @@ static char *take_offset(struct cli *cli, uint64_t *ret_offset)
 static int image_open_device(struct cli *cli, struct cli_image *image, uint64_t offset)
 {
         struct uext4_bdev *dev;
-        uint32_t flags = cli->command->writes ? 0 : UEXT4_BDEV_OPEN_READONLY;
+        uint32_t flags = cli->writes ? 0 : UEXT4_BDEV_OPEN_READONLY;
         int ret = uext4_bdev_open(image->uri, flags, log_line, cli, &dev);
 
         if (ret == 0 && offset > 0) {

@@ -32,17 +32,19 @@ struct cli_command {
         const char *summary; /* one line for `uext4 --help` */
         const char *usage;   /* what `uext4 NAME --help` prints, without the common options */
         void (*run)(struct cli *cli, int argc, char **argv);
-        bool writes; /* it changes images: they are mounted for that, others `ro` */
+        bool writes; /* it changes images always: see struct cli */
 };
 
 extern const struct cli_command cli_bench;
 extern const struct cli_command cli_cat;
+extern const struct cli_command cli_exercise;
 extern const struct cli_command cli_fallocate;
 extern const struct cli_command cli_get;
 extern const struct cli_command cli_info;
 extern const struct cli_command cli_journal;
 extern const struct cli_command cli_ls;
 extern const struct cli_command cli_map;
+extern const struct cli_command cli_put;
 extern const struct cli_command cli_recover;
 extern const struct cli_command cli_rm;
 extern const struct cli_command cli_stat;
@@ -61,6 +63,7 @@ struct cli {
         const struct cli_command *command; /* NULL while none was chosen */
         char *mount_options;               /* what -o gave, NULL for nothing */
         bool verbose;                      /* -v */
+        bool writes;                       /* images are mounted to be changed, else `ro` */
         int status;                        /* exit status so far */
         struct cli_image *images;
 };

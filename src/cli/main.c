@@ -14,9 +14,9 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info,      &cli_ls,    &cli_stat,    &cli_cat,     &cli_get,
-        &cli_map,       &cli_bench, &cli_verify,  &cli_journal, &cli_truncate,
-        &cli_fallocate, &cli_rm,    &cli_recover,
+        &cli_info,     &cli_ls,        &cli_stat,  &cli_cat,     &cli_get,
+        &cli_put,      &cli_map,       &cli_bench, &cli_verify,  &cli_journal,
+        &cli_truncate, &cli_fallocate, &cli_rm,    &cli_recover, &cli_exercise,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -35,7 +35,9 @@ static void print_help(void)
               "      --version  print the version\n"
               "\n"
               "IMAGE is a file or block device, or a URI: file:PATH or mmap:PATH.\n"
-              "Nothing but `truncate`, `fallocate`, `rm` and `recover` ever writes to it.\n",
+              "Nothing but `put`, `truncate`, `fallocate`, `rm`, `recover`, `exercise` and, "
+              "if\n"
+              "told to, `bench` ever writes to it.\n",
               stdout);
 }
 
@@ -62,6 +64,7 @@ int main(int argc, char **argv)
                 cli.command = find_command(argv[1]);
                 if (!cli.command)
                         cli_usage_error(&cli, "unknown command '%s'", argv[1]);
+                cli.writes = cli.command->writes;
                 /* getopt's messages begin with argv[0]. */
                 argv[1] = cli_printf("uext4: %s", argv[1]);
                 cli.command->run(&cli, argc - 1, argv + 1);

@@ -3,6 +3,7 @@
 """bench: what it prints is consistent; how fast it is, is not a test's business."""
 
 import json
+import subprocess
 import unittest
 
 import harness
@@ -71,6 +72,54 @@ class Bench(harness.Case):
         for run in result["runs"]:
             self.check_run(run, 65536)
 
+    def check_clean(self):
+        done = subprocess.run(["e2fsck", "-fn", str(self.image)], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, 0, done.stdout.decode())
+
+    def test_writing(self):
+        for args in [["--rw=write", "--bs=64k"], ["--rw=randrw"], ["--direct=0", "--rw=randwrite"],
+                     ["--rw=randwrite", "--sync=dsync", "--compare"],
+                     ["--rw=randwrite", "--sync=fdatasync"], ["--rw=write", "--sync=fsync"],
+                     ["--rw=write", "--prealloc", "--compare", "--repeat=2"]]:
+            with self.subTest(args):
+                result = self.bench(*args)
+                for run in result["runs"]:
+                    self.check_run(run, result["block_size"])
+                self.check_clean()
+        self.assertNotEqual(self.ok("cat", self.at("/f")).out_bytes, pattern(2 << 20))
+
+    def test_append_gives_the_size_back(self):
+        for sync in ["none", "dsync", "fdatasync", "fsync"]:
+            result = self.bench("--rw=append", "--size=1M", "--sync=" + sync, "--repeat=2")
+            for run in result["runs"]:
+                self.check_run(run, 4096)
+                self.assertLessEqual(run["bytes"], 1 << 20)
+            self.check_clean()
+        self.assertEqual(self.ok("cat", self.at("/f")).out_bytes, pattern(2 << 20))
+
+    def test_stats(self):
+        """B7, C16: what the kinds of writing cost."""
+        def stats(*args):
+            result = self.bench("--stats", "--rw=randwrite", *args)
+            return result["runs"][0]["requests"], result["stats"]
+
+        nr, s = stats()
+        self.assertEqual((s["direct_writes"], s["overwrites"], s["device_writes"]), (nr, nr, nr))
+        for zero in ["commits", "flushes", "allocations", "conversions", "extends", "fua_writes"]:
+            self.assertEqual(s[zero], 0, zero)
+        nr, s = stats("--sync=dsync")
+        self.assertEqual((s["fua_writes"], s["commits"], s["flushes"]), (nr, 0, 0))
+        nr, s = stats("--rw=write", "--prealloc")
+        self.assertEqual((s["conversions"], s["allocations"]), (nr, 0))
+        out = self.ok("bench", SHORT, "--rw=randwrite", "--stats", self.at("/f")).out
+        self.assertRegex(out, r"(?m)^counters of all runs:\n  direct_writes=\d+, ")
+
+    def test_only_writing_writes(self):
+        before = self.image.read_bytes()
+        self.ok("bench", SHORT, "--compare", self.at("/f"))
+        self.assertEqual(self.image.read_bytes(), before)
+
     def test_size(self):
         self.assertEqual(self.bench("--size=1M")["size"], 1 << 20)
 
@@ -88,8 +137,12 @@ class Bench(harness.Case):
                 (["--raw"], "/nothing", "has no blocks on the device"),
                 (["--bs=1000"], "/f", "direct reads need blocks of a multiple of"),
                 ([], "/", "Is a directory"),
+                (["--rw=append"], "/small", "need a size that is a multiple of"),
         ]:
             self.fails("bench", SHORT, *args, self.at(path), saying=saying)
+        for args in [["--sync=dsync"], ["--rw=randwrite", "--prealloc"], ["--rw=append", "--raw"],
+                     ["--rw=mixed"], ["--rw=write", "--sync=often"]]:
+            self.fails("bench", SHORT, *args, self.at("/f"), status=2)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import harness
 from harness import UEXT4, debugfs, uext4, write
 
 COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover",
-            "truncate", "fallocate", "rm"]
+            "put", "truncate", "fallocate", "rm", "exercise"]
 
 
 class Help(harness.Case):
@@ -45,7 +45,7 @@ class UsageErrors(harness.Case):
             self.usage(command, saying=f"uext4: {command}: missing operand")
 
     def test_extra_operand(self):
-        for command in ["info", "map", "bench", "verify", "journal", "recover"]:
+        for command in ["info", "map", "bench", "verify", "journal", "recover", "exercise"]:
             self.usage(command, "a", "b", saying=f"uext4: {command}: extra operand")
 
     def test_unknown_option(self):
@@ -54,13 +54,18 @@ class UsageErrors(harness.Case):
 
     def test_bad_values(self):
         for args, saying in [
-                (["bench", "--rw=write", "x"], "--rw must be read or randread"),
+                (["bench", "--rw=mixed", "x"], "invalid value of --rw: 'mixed'"),
+                (["bench", "--sync=dsync", "x"], "--sync is for writing"),
+                (["bench", "--prealloc", "x"], "--prealloc needs --rw=write"),
+                (["exercise", "x"], "specify --log"),
+                (["exercise", "--writes=0", "x"], "count out of range"),
+                (["put", "-f", "-n", "x", "y"], "exclude each other"),
                 (["bench", "--bs=big", "x"], "invalid block size: 'big'"),
                 (["bench", "--bs=1", "x"], "block size out of range"),
                 (["bench", "--iodepth=0", "x"], "I/O depth out of range"),
                 (["bench", "--runtime=-1", "x"], "invalid runtime"),
                 (["bench", "--direct=2", "x"], "--direct must be 0 or 1"),
-                (["bench", "--direct=0", "--raw", "x"], "direct reads only"),
+                (["bench", "--direct=0", "--raw", "x"], "direct I/O only"),
                 (["bench", "--compare", "--raw", "x"], "leave out --raw"),
                 (["bench", "--bs=64M", "--iodepth=65536", "x"], "more than 4 GiB"),
                 (["verify", "--bs=1k", "x"], "block size out of range"),
