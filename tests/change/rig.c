@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "rig.h"
+
+#include <ftw.h>
+
+static const char pattern[16] = "\xdeSTALE\xad"
+                                "BYTES\xbe\xef\xfe";
+
+void rig_fill_pattern(void *mem, size_t len)
+{
+        char *p = mem;
+
+        for (size_t i = 0; i < len; i += sizeof(pattern))
+                memcpy(p + i, pattern, min_t(size_t, sizeof(pattern), len - i));
+}
+
+bool rig_has_pattern(const void *mem, size_t len)
+{
+        const char *p = mem;
+
+        for (size_t i = 0; i + sizeof(pattern) <= len; i += sizeof(pattern)) {
+                if (memcmp(p + i, pattern, sizeof(pattern)) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* ---- temporary files ---- */
+
+static const char *tmp_dir(void)
+{
+        const char *dir = getenv("TMPDIR");
+
+        if (dir && *dir)
+                return dir;
+        return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
+static int tmp_file(char *path, size_t size)
+{
+        int fd;
+
+        snprintf(path, size, "%s/uext4-change-XXXXXX", tmp_dir());
+        fd = mkstemp(path);
+        T_CHECK(fd >= 0);
+        return fd;
+}
+
+static void write_all(int fd, const void *data, size_t size)
+{
+        const char *p = data;
+
+        while (size > 0) {
+                ssize_t n = write(fd, p, size);
+
+                T_CHECK(n > 0);
+                p += n;
+                size -= (size_t)n;
+        }
+}
+
+static void read_all(int fd, void *data, size_t size)
+{
+        char *p = data;
+        off_t pos = 0;
+
+        while (size > 0) {
+                ssize_t n = pread(fd, p, size, pos);
+
+                T_CHECK(n > 0);
+                p += n;
+                pos += n;
+                size -= (size_t)n;
+        }
+}
+
+/* ---- host directories ---- */
+
+void rig_tree_init(struct rig_tree *tree)
+{
+        snprintf(tree->path, sizeof(tree->path), "%s/uext4-tree-XXXXXX", tmp_dir());
+        T_CHECK(mkdtemp(tree->path));
+}
+
+static void path_in(const struct rig_tree *tree, const char *name, char *path, size_t size)
+{
+        T_CHECK((size_t)snprintf(path, size, "%s/%s", tree->path, name) < size);
+}
+
+void rig_tree_file(struct rig_tree *tree, const char *name, const void *data, size_t size)
+{
+        char path[512];
+        int fd;
+
+        path_in(tree, name, path, sizeof(path));
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+        T_CHECK(fd >= 0);
+        write_all(fd, data, size);
+        close(fd);
+}
+
+void rig_tree_link(struct rig_tree *tree, const char *old, const char *name)
+{
+        char from[512], to[512];
+
+        path_in(tree, old, from, sizeof(from));
+        path_in(tree, name, to, sizeof(to));
+        T_CHECK(link(from, to) == 0);
+}
+
+void rig_tree_dir(struct rig_tree *tree, const char *name)
+{
+        char path[512];
+
+        path_in(tree, name, path, sizeof(path));
+        T_CHECK(mkdir(path, 0755) == 0);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        return remove(path);
+}
+
+void rig_tree_done(struct rig_tree *tree)
+{
+        nftw(tree->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- images ---- */
+
+static void fill_file(int fd, uint64_t size)
+{
+        static char piece[1 << 20];
+
+        rig_fill_pattern(piece, sizeof(piece));
+        for (uint64_t done = 0; done < size; done += sizeof(piece))
+                write_all(fd, piece, min_t(uint64_t, sizeof(piece), size - done));
+}
+
+struct t_image rig_make(uint64_t size, const char *options, const char *tree,
+                        const char *script)
+{
+        struct t_image img = {.size = size, .data = t_alloc(size)};
+        char command[4096];
+        char path[256];
+        int fd = tmp_file(path, sizeof(path));
+
+        fill_file(fd, size);
+        snprintf(
+                command, sizeof(command),
+                "MKE2FS_CONFIG=/dev/null mke2fs -q -F -E nodiscard,lazy_itable_init=0 %s %s %s "
+                "%s >/dev/null 2>&1",
+                options, tree ? "-d" : "", tree ? tree : "", path);
+        t_run(command);
+        if (script) {
+                snprintf(command, sizeof(command),
+                         "printf '%%b' '%s' | debugfs -w -f /dev/stdin %s >/dev/null 2>&1",
+                         script, path);
+                t_run(command);
+        }
+        read_all(fd, img.data, size);
+        close(fd);
+        unlink(path);
+        return img;
+}
+
+static char *run_fsck(const char *path)
+{
+        static const size_t room = 8192;
+        char *text = t_alloc(room);
+        char command[512];
+        size_t got = 0;
+        int status;
+        FILE *out;
+
+        snprintf(command, sizeof(command), "e2fsck -fn %s 2>&1", path);
+        out = popen(command, "r");
+        T_CHECK(out);
+        got = fread(text, 1, room - 1, out);
+        text[got] = '\0';
+        while (fgetc(out) != EOF)
+                ;
+        status = pclose(out);
+        if (status == 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
+char *rig_fsck(const void *image, size_t size)
+{
+        char path[256];
+        char *text;
+        int fd = tmp_file(path, sizeof(path));
+
+        write_all(fd, image, size);
+        close(fd);
+        text = run_fsck(path);
+        unlink(path);
+        return text;
+}
+
+void rig_keep(const char *what, const void *image, size_t size)
+{
+        const char *dir = getenv("UEXT4_KEEP");
+        char path[512];
+        int fd;
+
+        if (!dir)
+                return;
+        snprintf(path, sizeof(path), "%s/%s-%d.img", dir, what, (int)getpid());
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+        T_CHECK(fd >= 0);
+        write_all(fd, image, size);
+        close(fd);
+        fprintf(stderr, "the image is kept: %s\n", path);
+}
+
+/* ---- mounts ---- */
+
+int rig_mount(struct rig_mount *m, struct uext4_bdev *dev, const char *options)
+{
+        struct uext4_mount_params params = {
+                .options = options, .log = t_log_line, .log_arg = &m->log};
+        int ret;
+
+        t_log_init(&m->log);
+        m->fs = NULL;
+        ret = uext4_mount_bdev(dev, &params, &m->fs);
+        if (ret < 0)
+                m->fs = NULL;
+        return ret;
+}
+
+int rig_unmount(struct rig_mount *m)
+{
+        int ret = uext4_unmount(m->fs);
+
+        T_CHECK(ret != -EBUSY);
+        m->fs = NULL;
+        return ret;
+}
+
+struct uext4_bdev *rig_open_image(const struct t_image *img)
+{
+        struct uext4_bdev *dev;
+
+        T_CHECK(uext4_bdev_open_buffer(img->data, img->size, 0, &dev) == 0);
+        return dev;
+}
+
+/* ---- switches ---- */
+
+uint64_t rig_number(const char *variable, uint64_t otherwise)
+{
+        const char *text = getenv(variable);
+
+        return text && *text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+bool rig_is_long(void)
+{
+        return rig_number("UEXT4_LONG", 0) != 0;
+}

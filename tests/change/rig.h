@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CHANGE_RIG_H
+#define CHANGE_RIG_H
+
+/*
+ * Images whose free space holds a pattern, mounts of them, and what e2fsck says.
+ *
+ * The pattern is on the device before mke2fs runs, so that every block that nobody has written
+ * since still holds it.  Found in a file, it is what somebody else may have deleted.
+ */
+
+#include "../unit/t_fs.h"
+#include "lib/lib.h"
+
+/* Write the pattern over memory that begins at a multiple of 16 bytes of the device. */
+void rig_fill_pattern(void *mem, size_t len);
+
+/* Whether it is somewhere in what was read from a multiple of 16 bytes on. */
+bool rig_has_pattern(const void *mem, size_t len);
+
+/*
+ * An image from `mke2fs OPTIONS`, with the host directory `tree` in it unless that is NULL, and
+ * then what the script tells debugfs -w unless that is NULL.
+ */
+struct t_image rig_make(uint64_t size, const char *options, const char *tree,
+                        const char *script);
+
+/* A host directory that goes away with rig_tree_done(). */
+struct rig_tree {
+        char path[256];
+};
+
+void rig_tree_init(struct rig_tree *tree);
+void rig_tree_file(struct rig_tree *tree, const char *name, const void *data, size_t size);
+void rig_tree_link(struct rig_tree *tree, const char *old, const char *name);
+void rig_tree_dir(struct rig_tree *tree, const char *name);
+void rig_tree_done(struct rig_tree *tree);
+
+/* What e2fsck -fn says: NULL when it is content, else a text to be freed. */
+char *rig_fsck(const void *image, size_t size);
+
+/* Keep an image for looking at; its name is said.  Only with UEXT4_KEEP=DIRECTORY. */
+void rig_keep(const char *what, const void *image, size_t size);
+
+/* ---- mounts ---- */
+
+struct rig_mount {
+        struct uext4_fs *fs; /* NULL: none */
+        struct t_log log;
+};
+
+/* Nothing is committed by a timer: a run depends on nothing but the calls. */
+#define RIG_OPTIONS "rw,commit=100000"
+
+int rig_mount(struct rig_mount *m, struct uext4_bdev *dev, const char *options);
+int rig_unmount(struct rig_mount *m);
+
+static inline struct ext4_fs *rig_fs(struct rig_mount *m)
+{
+        return m->fs->ext4;
+}
+
+/* A device on memory, mounted to write; the process ends if that does not work. */
+struct uext4_bdev *rig_open_image(const struct t_image *img);
+
+/* ---- switches ---- */
+
+bool rig_is_long(void);
+uint64_t rig_number(const char *variable, uint64_t otherwise);
+
+#endif
