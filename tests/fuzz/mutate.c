@@ -330,6 +330,9 @@ static bool change_super(struct image *m)
                 FIELD(struct ext4_super_block, s_overhead_blocks),
                 FIELD(struct ext4_super_block, s_backup_bgs),
                 FIELD(struct ext4_super_block, s_checksum_seed),
+                FIELD(struct ext4_super_block, s_last_orphan),
+                FIELD(struct ext4_super_block, s_orphan_file_inum),
+                FIELD(struct ext4_super_block, s_error_count),
         };
 
         change_field(m, (uint8_t *)m->sb, EXT4_SUPER_SIZE, fields, NR_FIELDS(fields));
@@ -358,12 +361,75 @@ static bool change_desc(struct image *m)
                 FIELD(struct ext4_group_desc, bg_itable_unused_lo),
                 FIELD(struct ext4_group_desc, bg_checksum),
                 FIELD(struct ext4_group_desc, bg_inode_table_hi),
+                FIELD(struct ext4_group_desc, bg_free_blocks_count_lo),
+                FIELD(struct ext4_group_desc, bg_free_inodes_count_lo),
+                FIELD(struct ext4_group_desc, bg_used_dirs_count_lo),
         };
         struct ext4_group_desc *desc = desc_at(m, pick(m, nr_groups(m)));
 
         if (!desc)
                 return false;
         change_field(m, (uint8_t *)desc, m->desc_size, fields, NR_FIELDS(fields));
+        return true;
+}
+
+/* Space that is in use and free, and the other way round. */
+static bool change_bitmap(struct image *m)
+{
+        struct ext4_group_desc *desc = desc_at(m, pick(m, nr_groups(m)));
+        bool of_inodes = pick(m, 2);
+        uint32_t nr_used = of_inodes ? m->inodes_per_group : m->blocks_per_group;
+        uint8_t *map;
+
+        if (!desc)
+                return false;
+        map = block_at(
+                m, le32_get(of_inodes ? desc->bg_inode_bitmap_lo : desc->bg_block_bitmap_lo));
+        if (!map)
+                return false;
+        if (nr_used > m->nr_blocks && !of_inodes)
+                nr_used = m->nr_blocks;
+        if (pick(m, 8) == 0) {
+                smear(m, map, m->block_size);
+                return true;
+        }
+        for (uint32_t n = 1 + pick(m, 8), bit = pick(m, nr_used); n > 0; n--, bit++)
+                if (bit / 8 < m->block_size)
+                        map[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        return true;
+}
+
+/* The number of an inode, most often one that can be an orphan. */
+static uint32_t pick_number(struct image *m)
+{
+        return pick(m, 6) ? 11 + pick(m, 30) : pick(m, m->inodes_per_group * 2 + 2);
+}
+
+/* Orphans: who is in the list, and what is to be done with it. */
+static bool change_orphans(struct image *m)
+{
+        uint32_t nr = pick_number(m);
+        struct ext4_inode_disk *inode = nr > 0 ? inode_at(m, nr - 1) : NULL;
+
+        if (!inode)
+                return false;
+        switch (pick(m, 4)) {
+        case 0:
+                inode->i_dtime = m->sb->s_last_orphan;
+                m->sb->s_last_orphan = le32_make(nr);
+                break;
+        case 1:
+                inode->i_dtime = le32_make(pick_number(m));
+                break;
+        case 2:
+                inode->i_size_lo = le32_make(pick(m, 20000));
+                break;
+        default:
+                m->sb->s_last_orphan = le32_make(nr);
+                break;
+        }
+        if (pick(m, 2))
+                inode->i_links_count = le16_make((uint16_t)pick(m, 2));
         return true;
 }
 
@@ -800,7 +866,7 @@ static bool change_something(struct image *m)
                 {16, change_inode},     {14, change_extents}, {10, change_indirect},
                 {14, change_directory}, {10, change_xattr},   {10, change_ibody},
                 {4, copy_inode},        {3, copy_block},      {5, change_window},
-                {4, change_choices},
+                {4, change_choices},    {8, change_bitmap},   {6, change_orphans},
         };
         uint32_t total = 0;
         uint32_t chosen;

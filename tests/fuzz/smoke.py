@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A short run of a libFuzzer target.
 
-usage: smoke.py image|journal|canary PROGRAM CORPUS
+usage: smoke.py image|write|journal|canary PROGRAM CORPUS
 
-`image` and `journal` must run clean for a while.  `canary` has a crash planted in it and must find it: that is
-what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds the fuzzer.
-Where libFuzzer leaves a failing input, the output names it and the command that repeats it.
+`image`, `write` and `journal` must run clean for a while.  `canary` has a crash planted in it and
+must find it: that is what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds
+the fuzzer.  Where libFuzzer leaves a failing input, the output names it and the command that
+repeats it.
 """
 
 import os
@@ -15,15 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-SECONDS = {"image": 25, "journal": 15, "canary": 90}  # the canary's is a limit, rarely reached
+SECONDS = {"image": 25, "write": 40, "journal": 15,
+           "canary": 90}  # a limit, rarely reached
 CANARY_SAYS = "the canary was found"
 
 
 def fuzz(program, corpus, seconds, found, artifacts):
     seed = int(os.environ.get("UEXT4_SEED", "1"))
     command = [program, f"-max_total_time={seconds}", f"-seed={seed % (1 << 32) or 1}",
-               "-timeout=20", "-rss_limit_mb=2048", "-len_control=0", "-print_final_stats=1",
-               f"-artifact_prefix={artifacts}", found, corpus]
+               "-timeout=20", "-rss_limit_mb=2048", "-len_control=0", "-max_len=2097152",
+               "-print_final_stats=1", f"-artifact_prefix={artifacts}", found, corpus]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace")
     print(f"UEXT4_SEED={seed}")
