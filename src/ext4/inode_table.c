@@ -76,7 +76,9 @@ static struct ext4_inode *inode_new(struct ext4_fs *fs, uint64_t ino)
 static void inode_free(struct ext4_inode *inode)
 {
         ext4_orphan_leave(inode);
-        ext4_es_clear(&inode->es, &inode->fs->nr_cached_extents);
+        /* One that was made in vain has none, and may be given up under a group's lock. */
+        if (!RB_EMPTY(&inode->es.tree))
+                ext4_es_clear(&inode->es, &inode->fs->nr_cached_extents);
         rwsem_done(&inode->es.lock);
         ext4_inode_unload(inode);
         rwsem_done(&inode->map_lock);
