@@ -35,6 +35,7 @@ static int load(struct ext4_xattr_plan *c)
         struct ext4_inode *inode = c->inode;
         const struct buf_check check = {.verify = ext4_xattr_block_verify, .arg = inode->fs};
         const struct ext4_xattr_header *header;
+        struct mtx *lock;
         int ret = ext4_xattr_set_of_ibody(&c->ibody, inode->ibody, inode->ibody_size);
 
         if (ret < 0)
@@ -45,7 +46,11 @@ static int load(struct ext4_xattr_plan *c)
         if (ret < 0)
                 return ret;
         header = c->old->data;
+        /* Another owner may be giving it up: the count goes with this lock. */
+        lock = ext4_inode_raw_lock(inode->fs->inodes, inode->file_acl);
+        mtx_lock(lock);
         c->shared = le32_get(header->h_refcount) > 1;
+        mtx_unlock(lock);
         return ext4_xattr_set_of_block(&c->block, c->old->data, inode->fs->block_size);
 }
 
