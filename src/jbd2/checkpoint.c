@@ -46,14 +46,11 @@ void jbd2_tail_candidate(struct jbd2 *j, uint32_t *ret_tail, uint32_t *ret_tid)
         }
 }
 
-static uint32_t log_size(const struct jbd2 *j)
-{
-        return j->log.last - j->log.first;
-}
-
 static uint32_t freed_by(const struct jbd2 *j, uint32_t tail)
 {
-        return (tail - j->tail + log_size(j)) % log_size(j);
+        const uint32_t size = jbd2_log_size(&j->log);
+
+        return (tail - j->tail + size) % size;
 }
 
 bool jbd2_tail_frees_much(const struct jbd2 *j, uint32_t tail)
@@ -248,9 +245,10 @@ void jbd2_checkpoint_some(struct jbd2 *j, uint32_t want_free)
 
         claim(j);
         while (j->free < want_free && !jbd2_is_aborted(j)) {
-                if (!oldest_home(j, &blocker, &blocked) && !advance_tail(j))
+                const bool wrote = oldest_home(j, &blocker, &blocked);
+
+                if (!advance_tail(j) && !wrote)
                         break;
-                advance_tail(j);
         }
         unclaim(j);
 }
@@ -288,7 +286,7 @@ static int write_empty(struct jbd2 *j, uint32_t tid)
         mtx_lock(&j->lock);
         j->tail = j->head;
         j->tail_tid = tid;
-        j->free = log_size(j) - 1;
+        j->free = jbd2_log_size(&j->log) - 1;
         mtx_unlock(&j->lock);
         return 0;
 }

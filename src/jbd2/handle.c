@@ -112,7 +112,9 @@ static int may_join(const struct jbd2 *j, const struct jbd2_transaction *t,
         return has_room(j, cost) ? 0 : -ENOSPC;
 }
 
-static int join(struct jbd2_handle *h, struct jbd2_transaction *t, const struct need *need)
+/* What the handle may use, and t counts on, becomes more. */
+static int add_credits(struct jbd2_handle *h, struct jbd2_transaction *t,
+                       const struct need *need)
 {
         int ret = 0;
 
@@ -120,13 +122,23 @@ static int join(struct jbd2_handle *h, struct jbd2_transaction *t, const struct 
                 ret = jbd2_revoke_reserve(t->revokes, t->revoke_credits + need->revokes);
         if (ret < 0)
                 return ret;
-        t->nr_handles++;
         t->credits += need->blocks;
         t->revoke_credits += need->revokes;
+        h->credits += need->blocks;
+        h->revoke_credits += need->revokes;
+        return 0;
+}
+
+/* The handle, which has no credits, becomes one of t's. */
+static int join(struct jbd2_handle *h, struct jbd2_transaction *t, const struct need *need)
+{
+        int ret = add_credits(h, t, need);
+
+        if (ret < 0)
+                return ret;
+        t->nr_handles++;
         h->j->reserved += need->reserve;
         h->txn = t;
-        h->credits = need->blocks;
-        h->revoke_credits = need->revokes;
         return 0;
 }
 
@@ -281,21 +293,18 @@ int jbd2_start_reserving(struct jbd2 *j, uint32_t blocks, uint32_t revokes, uint
         return 0;
 }
 
-static void release_reserved(struct jbd2_reserved *r)
+void jbd2_unreserve(struct jbd2_reserved *r)
 {
-        struct jbd2 *j = r->j;
+        struct jbd2 *j;
 
+        if (!r)
+                return;
+        j = r->j;
         mtx_lock(&j->lock);
         j->reserved -= jbd2_cost(j, r->blocks, 0);
         cond_broadcast(&j->changed);
         mtx_unlock(&j->lock);
         mem_free(r);
-}
-
-void jbd2_unreserve(struct jbd2_reserved *r)
-{
-        if (r)
-                release_reserved(r);
 }
 
 int jbd2_start_reserved(struct jbd2_reserved *r, struct jbd2_handle **ret_handle)
@@ -305,7 +314,7 @@ int jbd2_start_reserved(struct jbd2_reserved *r, struct jbd2_handle **ret_handle
         int ret = jbd2_current(j) ? -EDEADLK : begin(j, &need, ret_handle);
 
         /* Given back only now: what it stood for is part of the transaction. */
-        release_reserved(r);
+        jbd2_unreserve(r);
         return ret;
 }
 
@@ -322,14 +331,8 @@ int jbd2_extend(struct jbd2_handle *h, uint32_t blocks, uint32_t revokes)
         mtx_lock(&j->lock);
         /* Once it is locked others wait for this handle: no more for it. */
         ret = h->txn->state == TXN_RUNNING ? may_join(j, h->txn, &need) : -EAGAIN;
-        if (ret == 0 && revokes)
-                ret = jbd2_revoke_reserve(h->txn->revokes, h->txn->revoke_credits + revokes);
-        if (ret == 0) {
-                h->txn->credits += blocks;
-                h->txn->revoke_credits += revokes;
-                h->credits += blocks;
-                h->revoke_credits += revokes;
-        }
+        if (ret == 0)
+                ret = add_credits(h, h->txn, &need);
         mtx_unlock(&j->lock);
         return ret == -ENOMEM ? ret : ret < 0;
 }

@@ -46,7 +46,7 @@ int jbd2_super_write(struct jbd2 *j)
 
 static bool is_half_full(const struct jbd2 *j)
 {
-        return j->has_log && j->free < (j->log.last - j->log.first) / 2;
+        return j->has_log && j->free < jbd2_log_size(&j->log) / 2;
 }
 
 /* When a transaction is old enough; a log that fills is emptied a little. */
@@ -61,7 +61,7 @@ static void *timer_main(void *arg)
 
                 if (is_half_full(j) && !jbd2_is_aborted(j) && j->want_checkpoint) {
                         j->want_checkpoint = false;
-                        jbd2_checkpoint_some(j, (j->log.last - j->log.first) / 4 * 3);
+                        jbd2_checkpoint_some(j, jbd2_log_size(&j->log) / 4 * 3);
                 } else if (!t || jbd2_is_aborted(j)) {
                         cond_wait(&j->timer_wake, &j->lock);
                 } else if (clock_ns() >= t->started_ns + age_ns) {
@@ -132,7 +132,7 @@ static int check_log(const struct jbd2_journal *log, const struct jbd2_options *
         } else if (be32_get(log->sb.s_header.h_blocktype) != JBD2_SUPER_V2) {
                 why = "its superblock is of version 1: use e2fsck to make a new journal";
                 ret = -EOPNOTSUPP;
-        } else if (log->last - log->first < MIN_LOG) {
+        } else if (jbd2_log_size(log) < MIN_LOG) {
                 why = "it is too short";
                 ret = -EUCLEAN;
         }
@@ -144,7 +144,6 @@ static int check_log(const struct jbd2_journal *log, const struct jbd2_options *
 static void set_sizes(struct jbd2 *j)
 {
         const struct jbd2_journal *log = &j->log;
-        uint32_t record = log->incompat & JBD2_INCOMPAT_64BIT ? 8 : 4;
         uint32_t usable = j->block_size - 32; /* header, UUID, tail */
 
         j->tags_per_block = 1;
@@ -153,10 +152,10 @@ static void set_sizes(struct jbd2 *j)
         if (!j->has_log)
                 return;
         j->tags_per_block = min_t(uint32_t, usable / log->tag_size, 250);
-        j->revokes_per_block = usable / record;
-        j->max_cost = (log->last - log->first) / LOG_SHARE;
+        j->revokes_per_block = usable / log->record_size;
+        j->max_cost = jbd2_log_size(log) / LOG_SHARE;
         j->head = j->tail = log->first;
-        j->free = log->last - log->first - 1;
+        j->free = jbd2_log_size(log) - 1;
         j->next_tid = be32_get(log->sb.s_sequence);
 }
 

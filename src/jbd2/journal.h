@@ -37,6 +37,7 @@ struct jbd2_journal {
         uint32_t first, last;       /* the log is the blocks first .. last - 1 (J30) */
         uint32_t fc_first, fc_last; /* the fast-commit area; empty without the feature */
         uint32_t tag_size;
+        uint32_t record_size; /* of a revoked block */
         uint32_t csum_seed;
         bool has_csum; /* v2 or v3 */
 };
@@ -48,6 +49,12 @@ struct jbd2_journal {
 int jbd2_open(const struct jbd2_place *place, const struct log_sink *log,
               struct jbd2_journal *ret_journal);
 void jbd2_close(struct jbd2_journal *journal);
+
+/* Blocks of the log. */
+static inline uint32_t jbd2_log_size(const struct jbd2_journal *j)
+{
+        return j->last - j->first;
+}
 
 static inline bool jbd2_is_empty(const struct jbd2_journal *j)
 {

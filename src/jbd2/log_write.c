@@ -168,14 +168,9 @@ static uint32_t end_of_block(const struct jbd2 *j)
 
 /* ---- revoke records ---- */
 
-static uint32_t record_size(const struct jbd2 *j)
-{
-        return j->log.incompat & JBD2_INCOMPAT_64BIT ? 8 : 4;
-}
-
 static void put_record(struct jbd2 *j, char *p, uint64_t blk)
 {
-        if (record_size(j) == 8) {
+        if (j->log.record_size == 8) {
                 const be64 v = be64_make(blk);
 
                 memcpy(p, &v, sizeof(v));
@@ -189,7 +184,7 @@ static void put_record(struct jbd2 *j, char *p, uint64_t blk)
 static void write_revokes(struct out *o)
 {
         struct jbd2 *j = o->j;
-        const uint32_t size = record_size(j);
+        const uint32_t size = j->log.record_size;
         uint64_t blk;
         size_t at = 0;
         bool more = jbd2_revoke_each(o->t->revokes, &at, &blk);

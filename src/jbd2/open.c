@@ -78,6 +78,7 @@ void jbd2_features_changed(struct jbd2_journal *j)
 {
         j->has_csum = j->incompat & (JBD2_INCOMPAT_CSUM_V2 | JBD2_INCOMPAT_CSUM_V3);
         j->csum_seed = crc32c(~0u, j->sb.s_uuid, sizeof(j->sb.s_uuid));
+        j->record_size = j->incompat & JBD2_INCOMPAT_64BIT ? 8 : 4;
         if (j->incompat & JBD2_INCOMPAT_CSUM_V3)
                 j->tag_size = sizeof(struct jbd2_tag3);
         else
@@ -88,7 +89,6 @@ void jbd2_features_changed(struct jbd2_journal *j)
 static int check_features(struct jbd2_journal *j)
 {
         const uint32_t v2v3 = JBD2_INCOMPAT_CSUM_V2 | JBD2_INCOMPAT_CSUM_V3;
-
         uint32_t ro_compat = 0;
 
         if (be32_get(j->sb.s_header.h_blocktype) == JBD2_SUPER_V2) {

@@ -13,13 +13,19 @@
  *      jbd2.c        begin, end, abort, the journal's superblock
  *
  * Invariants
- *  I1  A buffer is on the list of one transaction, `txn`.  While that one commits, a running
- * one may have it as well, `next`, which takes it over at the end. I2  As long as a buffer has
- * a struct jbd2_buf there is one reference on it. I3  BUF_OPEN iff txn; else BUF_DIRTY iff cp;
- * else there is no struct jbd2_buf. I4  free space: the blocks from head to the tail that the
- * journal's superblock on the device has.  It always suffices for the rest of the committing
- * transaction, the running one, and what is reserved. I5  `io`: the device reads buf->data now;
- * nobody changes it.  The lock is not held meanwhile.
+ *
+ * I1. A buffer is on the list of one transaction, `txn`.  While that one commits, a running one
+ *     may have it as well, `next`, which takes it over at the end.
+ *
+ * I2. As long as a buffer has a struct jbd2_buf there is one reference on it.
+ *
+ * I3. BUF_OPEN iff txn; else BUF_DIRTY iff cp; else there is no struct jbd2_buf.
+ *
+ * I4. Free space: the blocks from head to the tail that the journal's superblock on the device
+ *     has.  It always suffices for the rest of the committing transaction, the running one, and
+ *     what is reserved.
+ *
+ * I5. `io`: the device reads buf->data now; nobody changes it.  The lock is not held meanwhile.
  */
 
 #include "jbd2/jbd2.h"
@@ -27,11 +33,9 @@
 
 enum txn_state {
         TXN_RUNNING,
-        TXN_LOCKED,    /* takes no more handles, waits for those that are open */
-        TXN_FLUSH,     /* ordered data */
-        TXN_LOG,       /* blocks to the log */
-        TXN_COMMIT,    /* the commit block: from here on a flush may have begun */
-        TXN_CALLBACKS, /* durable */
+        TXN_LOCKED, /* takes no more handles, waits for those that are open */
+        TXN_FLUSH,  /* ordered data, and blocks to the log */
+        TXN_COMMIT, /* the commit block: from here on a flush may have begun */
 };
 
 struct jbd2_buf {

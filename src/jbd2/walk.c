@@ -15,7 +15,7 @@ int jbd2_walk_init(struct jbd2_walk *w, const struct jbd2_journal *j)
                 .j = j,
                 .next_blk = be32_get(j->sb.s_start),
                 .next_tid = be32_get(j->sb.s_sequence),
-                .left = jbd2_is_empty(j) ? 0 : j->last - j->first,
+                .left = jbd2_is_empty(j) ? 0 : jbd2_log_size(j),
                 .block = jbd2_block_alloc(j),
         };
         return w->block ? 0 : -ENOMEM;
@@ -29,7 +29,7 @@ void jbd2_walk_done(struct jbd2_walk *w)
 
 uint32_t jbd2_log_after(const struct jbd2_journal *j, uint32_t blk, uint32_t n)
 {
-        uint32_t size = j->last - j->first;
+        uint32_t size = jbd2_log_size(j);
 
         return j->first + (blk - j->first + n % size) % size;
 }
@@ -140,11 +140,6 @@ bool jbd2_tag_next(struct jbd2_tag_iter *it, struct jbd2_tag_info *ret_tag)
 
 /* ---- revoke records ---- */
 
-static uint32_t record_size(const struct jbd2_journal *j)
-{
-        return j->incompat & JBD2_INCOMPAT_64BIT ? 8 : 4;
-}
-
 int jbd2_revokes(const struct jbd2_walk *w, struct jbd2_revoke_iter *it)
 {
         const struct jbd2_revoke_header *h = w->block;
@@ -158,7 +153,7 @@ int jbd2_revokes(const struct jbd2_walk *w, struct jbd2_revoke_iter *it)
 
 bool jbd2_revoke_next(struct jbd2_revoke_iter *it, uint64_t *ret_fs_blk)
 {
-        const uint32_t size = record_size(it->w->j);
+        const uint32_t size = it->w->j->record_size;
         const char *p = (const char *)it->w->block + it->pos;
 
         if (it->pos + size > it->end)
