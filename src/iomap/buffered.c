@@ -26,11 +26,6 @@ static int bounce_make(struct bounce *b)
         return b->mem ? 0 : -ENOMEM;
 }
 
-static uint32_t op_flags(const struct vfs_kiocb *iocb)
-{
-        return iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0;
-}
-
 /* ---- reading ---- */
 
 /* Copy [addr, addr + *len) of the device out; *len is cut to what one bounce holds. */
@@ -91,7 +86,8 @@ int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
         if (iocb->pos >= size || iter->count == 0)
                 return 0;
         iov_iter_truncate(iter, size - iocb->pos);
-        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count, op_flags(iocb), ops);
+        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count, iomap_op_flags(iocb),
+                                           ops);
         while ((ret = iomap_iter_next(&it)) > 0)
                 it.status = read_round(&bounce, iter, &it);
         mem_free(bounce.mem);
@@ -168,7 +164,8 @@ int64_t iomap_buffered_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
 {
         struct vfs_inode *inode = iocb->inode;
         struct bounce bounce = {.dev = inode->sb->dev};
-        struct iomap_iter it = IOMAP_ITER(inode, iocb->pos, iter->count, op_flags(iocb), ops);
+        struct iomap_iter it =
+                IOMAP_ITER(inode, iocb->pos, iter->count, iomap_op_flags(iocb), ops);
         uint64_t done; /* and given back: a size may have moved with it */
         int ret;
 

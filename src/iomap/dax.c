@@ -18,11 +18,6 @@ void *iomap_dax_addr(struct vfs_super *sb, uint64_t addr, uint64_t len)
         return addr <= size && len <= size - addr ? sb->map + addr : NULL;
 }
 
-static uint32_t op_flags(const struct vfs_kiocb *iocb)
-{
-        return iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0;
-}
-
 /* ---- reading ---- */
 
 static int read_round(struct iov_iter *iter, struct iomap_iter *it)
@@ -59,8 +54,8 @@ int64_t iomap_dax_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
         if (iocb->pos >= size || iter->count == 0)
                 return 0;
         iov_iter_truncate(iter, size - iocb->pos);
-        it = (struct iomap_iter)IOMAP_ITER(iocb->inode, iocb->pos, iter->count, op_flags(iocb),
-                                           ops);
+        it = (struct iomap_iter)IOMAP_ITER(iocb->inode, iocb->pos, iter->count,
+                                           iomap_op_flags(iocb), ops);
         while ((ret = iomap_iter_next(&it)) > 0)
                 it.status = read_round(iter, &it);
         return it.pos > iocb->pos ? (int64_t)(it.pos - iocb->pos) : ret;
@@ -87,7 +82,7 @@ int64_t iomap_dax_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
                         const struct iomap_ops *ops)
 {
         struct iomap_iter it =
-                IOMAP_ITER(iocb->inode, iocb->pos, iter->count, op_flags(iocb), ops);
+                IOMAP_ITER(iocb->inode, iocb->pos, iter->count, iomap_op_flags(iocb), ops);
         int ret;
 
         while ((ret = iomap_iter_next(&it)) > 0)

@@ -372,11 +372,6 @@ static int submit_all(struct iomap_dio *dio, struct iomap_iter *it, struct iov_i
         return first_error(ret, last);
 }
 
-static uint32_t op_flags(const struct vfs_kiocb *iocb)
-{
-        return iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0;
-}
-
 /* True when the I/O is over, and it is for the submitter to finish. */
 static bool submit(struct iomap_dio *dio, struct iomap_iter *it, struct iov_iter *iter)
 {
@@ -403,7 +398,8 @@ int64_t iomap_dio_read(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct iov
         /* Whole units go over the wire, also the one that holds the end of the file. */
         iov_iter_truncate(iter, round_up_pow2(size - iocb->pos, unit));
         dio_init(dio, iocb, min_t(uint64_t, iter->count, size - iocb->pos), 0);
-        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count, op_flags(iocb), ops);
+        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count, iomap_op_flags(iocb),
+                                           ops);
         if (!submit(dio, &it, iter))
                 return VFS_QUEUED;
         iomap_dio_end(dio);
@@ -428,7 +424,7 @@ int64_t iomap_dio_write(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct io
                         const struct iomap_dio_write *how)
 {
         struct iomap_iter it =
-                IOMAP_ITER(iocb->inode, iocb->pos, iter->count, op_flags(iocb), how->ops);
+                IOMAP_ITER(iocb->inode, iocb->pos, iter->count, iomap_op_flags(iocb), how->ops);
 
         if (how->first) {
                 it.map = *how->first;

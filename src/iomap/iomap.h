@@ -106,6 +106,11 @@ struct iomap_iter {
                 .op_flags = (op_flags_)                                         \
         }
 
+static inline uint32_t iomap_op_flags(const struct vfs_kiocb *iocb)
+{
+        return iocb->flags & VFS_NOWAIT ? IOMAP_OP_NOWAIT : 0;
+}
+
 /* End the last mapping and begin the next: 1, 0 at the end, -errno. */
 must_check int iomap_iter_next(struct iomap_iter *it);
 
