@@ -17,7 +17,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 import time
 
 import compare
@@ -641,24 +640,5 @@ def check_same_file(report, one, two):
 CASES = {name[5:]: f for name, f in sorted(globals().items()) if name.startswith("case_")}
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit("usage: cases.py CASE; one of: " + " ".join(CASES))
-    name = sys.argv[1]
-
-    def body(report):
-        harness.need_tools("mke2fs", "debugfs", "dumpe2fs", "e2fsck")
-        ws = harness.Workspace(name)
-        try:
-            CASES[name](ws, report)
-        finally:
-            ws.close()
-
-    harness.main(name, "%s %s" % (os.path.abspath(__file__), name), body)
-
-
 if __name__ == "__main__":
-    main()
+    harness.main_of_cases(CASES)

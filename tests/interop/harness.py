@@ -225,6 +225,12 @@ class Report:
             print("(more failures are counted, not printed)", flush=True)
 
 
+def check_clean(report, what, image):
+    done = run(["e2fsck", "-fn", image], check=False)
+    report.check(done.returncode == 0, "%s: e2fsck -fn: %s", what,
+                 done.stdout.decode(errors="replace")[-1500:])
+
+
 def brief(value, limit=300):
     text = repr(value)
     return text if len(text) <= limit else text[:limit] + "... (%d characters)" % len(text)
@@ -295,6 +301,17 @@ def name_bytes(text):
     return text.encode("latin-1")
 
 
+def choose(names, what="CASE"):
+    """The one argument of a program that does one of `names`; --list prints them."""
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(names))
+        sys.exit(0)
+    if len(sys.argv) != 2 or sys.argv[1] not in names:
+        sys.exit("usage: %s %s; one of: %s" % (os.path.basename(sys.argv[0]), what,
+                                               " ".join(names)))
+    return sys.argv[1]
+
+
 def main(title, repeat, body):
     """Run `body(report)`; print the verdict and, when it failed, the command to repeat it."""
     signal.signal(signal.SIGTERM, lambda *a: sys.exit(1))
@@ -312,3 +329,18 @@ def main(title, repeat, body):
         print("  UEXT4_SEED=%d UEXT4=%s UREADER=%s %s" % (SEED, UEXT4, UREADER, repeat))
         sys.exit(1)
     print("ok %s: %d checks" % (title, report.nr_checks))
+
+
+def main_of_cases(cases, prefix=""):
+    """A program whose argument is one of `cases`: functions of a workspace and a report."""
+    name = choose(cases)
+
+    def body(report):
+        need_tools("mke2fs", "debugfs", "dumpe2fs", "e2fsck")
+        ws = Workspace(prefix + name)
+        try:
+            cases[name](ws, report)
+        finally:
+            ws.close()
+
+    main(name, "%s %s" % (os.path.abspath(sys.argv[0]), name), body)

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import struct
-import sys
 
 import cases
 import configs
@@ -657,9 +656,9 @@ def check_live(report, ws, what, image, orphans, options):
     check_counts(report, what, ours)
     if orphans:
         harness.run(["e2fsck", "-fy", ours], check=False)
-    check_clean(report, what, ours)
+    harness.check_clean(report, what, ours)
     kernel_recover(ws, ours, options, "rw")
-    check_clean(report, what + ", mounted by the kernel", ours)
+    harness.check_clean(report, what + ", mounted by the kernel", ours)
     return told
 
 
@@ -683,12 +682,6 @@ def check_counts(report, what, image):
     report.check(groups, "%s: dumpe2fs shows no group", what)
     report.equal(what + ": free blocks", free[0], sum(int(n) for n, _ in groups))
     report.equal(what + ": free inodes", free[1], sum(int(n) for _, n in groups))
-
-
-def check_clean(report, what, image):
-    done = harness.run(["e2fsck", "-fn", image], check=False)
-    report.check(done.returncode == 0, "%s: e2fsck -fn: %s", what,
-                 done.stdout.decode(errors="replace")[-800:])
 
 
 for _config in LIVE:
@@ -869,7 +862,7 @@ def check_by_kernel(report, ws, what, image):
                    {journal_start(image)})
     check_recovered(report, what, ours)
     check_overlay(report, what, image, ours)
-    check_clean(report, what, ours)
+    harness.check_clean(report, what, ours)
 
 
 def fast_commit_copies(ws, report, loops):
@@ -901,24 +894,5 @@ def fast_commit_copies(ws, report, loops):
 CASES = {name[5:]: f for name, f in sorted(globals().items()) if name.startswith("case_")}
 
 
-def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(CASES))
-        return
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit("usage: journal.py CASE; one of: " + " ".join(CASES))
-    name = sys.argv[1]
-
-    def body(report):
-        harness.need_tools("mke2fs", "debugfs", "dumpe2fs", "e2fsck")
-        ws = harness.Workspace("journal-" + name)
-        try:
-            CASES[name](ws, report)
-        finally:
-            ws.close()
-
-    harness.main(name, "%s %s" % (os.path.abspath(__file__), name), body)
-
-
 if __name__ == "__main__":
-    main()
+    harness.main_of_cases(CASES, "journal-")

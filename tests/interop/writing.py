@@ -55,12 +55,6 @@ def mount_and_unmount(report, image, what):
     return got
 
 
-def check_clean(report, image, what):
-    done = harness.run(["e2fsck", "-fn", image], check=False)
-    report.check(done.returncode == 0, "%s: e2fsck -fn: %s", what,
-                 done.stdout.decode(errors="replace")[-1500:])
-
-
 def kernel_mount(ws, image):
     """False when the kernel does not mount it for writing."""
     point, why = ws.mount(image, "kernel-rw", "rw")
@@ -81,7 +75,7 @@ def check(ws, report, image, cfg):
         reason = got.info["readonly_reason"] if got.info else None
         report.check(bool(reason) == bool(unwritable), "mounted read-only: %r, features %s", reason,
                      unwritable)
-        check_clean(report, ours, "rw mount %d" % nr)
+        harness.check_clean(report, "rw mount %d" % nr, ours)
     if unwritable:
         report.check(superblock(ours) == superblock(image), "a read-only mount wrote")
     elif not harness.kernel_reason() and cfg.kernel:
@@ -96,5 +90,5 @@ def compare_with_kernel(ws, report, image, ours):
         report.check(not fields, "the superblock beside the kernel's, fields that differ: %s",
                      fields)
         report.check(kernel_mount(ws, ours), "the kernel does not mount what uext4 has written")
-        check_clean(report, ours, "mounted by the kernel")
+        harness.check_clean(report, "mounted by the kernel", ours)
     os.unlink(theirs)

@@ -13,7 +13,6 @@ uext4, e2fsck, debugfs and the kernel replay it, and give the same bytes: those 
 import collections
 import os
 import struct
-import sys
 
 import cases
 import configs
@@ -246,19 +245,15 @@ def check_format(ws, report, fmt, loops):
 
 
 def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(FORMATS))
-        return
-    if len(sys.argv) != 2 or sys.argv[1] not in FORMATS:
-        sys.exit("usage: written.py FORMAT; one of: " + " ".join(FORMATS))
-    fmt = FORMATS[sys.argv[1]]
+    name = harness.choose(FORMATS, "FORMAT")
+    fmt = FORMATS[name]
 
     def body(report):
         harness.need_tools("mke2fs", "debugfs", "e2fsck")
         if fmt.external:
             journal.need_kernel()
             harness.need_tools("losetup")
-        ws = harness.Workspace("written-" + sys.argv[1])
+        ws = harness.Workspace("written-" + name)
         loops = journal.Loops()
         try:
             check_format(ws, report, fmt, loops)
@@ -268,8 +263,7 @@ def main():
             loops.close()
             ws.close()
 
-    harness.main("written " + sys.argv[1],
-                 "%s %s" % (os.path.abspath(__file__), sys.argv[1]), body)
+    harness.main("written " + name, "%s %s" % (os.path.abspath(__file__), name), body)
 
 
 if __name__ == "__main__":

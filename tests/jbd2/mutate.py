@@ -99,7 +99,7 @@ MUTATIONS = [
     m("access.c", "!jbd2_revoke_cancel(h->txn->revokes, buf->blk);", "true;", WINDOW,
       "a record of a block that is had again is not cancelled"),
     m("access.c", "buf_set_known(buf);", "", "a_block_had_again_keeps_its_contents",
-      "the bytes of a block that is had again are not known", "test_handles"),
+      "the bytes of a block that is had again are not known", "test_access"),
     m("log_write.c", "write_revokes(o);\n", "", WINDOW, "revoke records are not written"),
     m("log_write.c", "memset(copy, 0, sizeof(be32));", "",
       "a_block_with_the_magic_is_escaped", "a block with the magic is not escaped", "test_order"),

@@ -10,13 +10,6 @@
 #define NR_META 96
 #define NR_DATA 16
 
-static bool is_long(void)
-{
-        const char *text = getenv("UEXT4_LONG");
-
-        return text && *text == '1';
-}
-
 struct sweep {
         struct rig rig;
         struct model model;
@@ -143,7 +136,7 @@ static void nothing_is_lost_when_a_request_fails(void **state)
         c.seed = t_seed();
         sweep(c, RIG_FS, all_ops, 60, 1);
         c.seed++;
-        sweep(c, RIG_FS, all_ops, 500, is_long() ? 1 : 7);
+        sweep(c, RIG_FS, all_ops, 500, rig_is_long() ? 1 : 7);
 }
 
 static void a_device_of_its_own_may_fail(void **state)
@@ -152,7 +145,7 @@ static void a_device_of_its_own_may_fail(void **state)
 
         c.seed = t_seed();
         for (enum rig_dev which = RIG_FS; which < RIG_NR_DEVS; which++)
-                sweep(c, which, all_ops, 500, is_long() ? 1 : 5);
+                sweep(c, which, all_ops, 500, rig_is_long() ? 1 : 5);
 }
 
 static void without_a_log_a_request_may_fail(void **state)
@@ -198,7 +191,7 @@ static void a_failed_checkpoint_keeps_the_log(void **state)
         check_aborted(&r);
         check_error_stored(&r, -EIO);
         assert_int_equal(rig_cached_byte(&r, 3), 'a');
-        assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_NONE, 3), 'a');
+        assert_int_equal(rig_durable_byte(&r, 3), 'a');
         assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_ALL, 6), 'a');
         assert_int_equal(rig_close(&r), -EIO);
 }

@@ -66,9 +66,8 @@ static void the_tail_is_noted_before_the_flush(void **state)
         atomic_store(&l->is_armed, true);
         assert_int_equal(jbd2_commit_all(l->rig.j), 0);
         for (unsigned n = 0; n < 7; n++)
-                assert_int_equal(rig_recovered_byte(&l->rig, UEXT4_BDEV_SIM_NONE, n * 12),
-                                 'a' + n);
-        assert_int_equal(rig_recovered_byte(&l->rig, UEXT4_BDEV_SIM_NONE, 100), 'z');
+                assert_int_equal(rig_durable_byte(&l->rig, n * 12), 'a' + n);
+        assert_int_equal(rig_durable_byte(&l->rig, 100), 'z');
         sem_post(&l->may_flush);
         pthread_join(l->thread, NULL);
         assert_int_equal(rig_close(&l->rig), 0);
@@ -258,8 +257,8 @@ static void a_block_with_the_magic_is_escaped(void **state)
         assert_int_equal(jbd2_commit_all(r.j), 0);
         assert_int_equal(nr_with_magic(&r), 3); /* superblock, descriptor, commit */
         assert_int_equal(rig_cached_byte(&r, 2), TJ_MAGIC >> 24);
-        assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_NONE, 2), TJ_MAGIC >> 24);
-        assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_NONE, 1), 'a');
+        assert_int_equal(rig_durable_byte(&r, 2), TJ_MAGIC >> 24);
+        assert_int_equal(rig_durable_byte(&r, 1), 'a');
         assert_int_equal(rig_close(&r), 0);
 }
 

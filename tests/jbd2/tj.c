@@ -306,6 +306,28 @@ struct jbd2_super rig_super(const struct rig_config *c, struct uext4_bdev *dev)
 
 /* ---- short forms for tests ---- */
 
+bool rig_is_long(void)
+{
+        const char *text = getenv("UEXT4_LONG");
+
+        return text && *text == '1';
+}
+
+void rig_open_plain(struct rig *r)
+{
+        struct rig_config c = rig_plain(264, 128);
+
+        rig_open(r, &c, NULL);
+}
+
+struct jbd2_stats rig_stats(struct rig *r)
+{
+        struct jbd2_stats st;
+
+        jbd2_get_stats(r->j, &st);
+        return st;
+}
+
 struct jbd2_handle *rig_start(struct rig *r, uint32_t blocks, uint32_t revokes)
 {
         struct jbd2_handle *h = NULL;
@@ -340,6 +362,36 @@ uint32_t rig_set_many(struct rig *r, uint64_t blk, unsigned nr, uint8_t byte)
                 T_CHECK(rig_set(r, h, blk + i, byte) == 0);
         T_CHECK(jbd2_stop(h) == 0);
         return tid;
+}
+
+struct buf *rig_get_buf(struct rig *r, uint64_t blk)
+{
+        struct buf *buf;
+
+        T_CHECK(buf_read(r->bufs, blk, NULL, 0, &buf) == 0);
+        return buf;
+}
+
+void rig_create(struct rig *r, struct jbd2_handle *h, uint64_t blk, uint8_t byte)
+{
+        struct buf *buf;
+        void *bytes;
+
+        T_CHECK(buf_new(r->bufs, blk, &buf) == 0);
+        T_CHECK(jbd2_get_create(h, buf, &bytes) == 0);
+        for (unsigned i = 0; i < r->c.f.block_size; i++)
+                T_CHECK(((uint8_t *)bytes)[i] == 0);
+        memset(bytes, byte, r->c.f.block_size);
+        jbd2_dirty(h, buf);
+        buf_put(buf);
+}
+
+int rig_device_byte(struct rig *r, uint64_t blk)
+{
+        uint8_t byte;
+
+        T_CHECK(uext4_bdev_read_bytes(r->devs[RIG_FS], &byte, 1, blk * r->c.f.block_size) == 0);
+        return byte;
 }
 
 int rig_cached_byte(struct rig *r, uint64_t blk)
@@ -380,4 +432,9 @@ int rig_recovered_byte(struct rig *r, enum uext4_bdev_sim_mode mode, uint64_t bl
                 free(images[i]);
         }
         return ret < 0 ? ret : block[0];
+}
+
+int rig_durable_byte(struct rig *r, uint64_t blk)
+{
+        return rig_recovered_byte(r, UEXT4_BDEV_SIM_NONE, blk);
 }

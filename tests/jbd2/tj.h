@@ -99,6 +99,14 @@ static inline struct uext4_bdev *rig_log_dev(struct rig *r)
 
 /* ---- short forms for tests ---- */
 
+/* UEXT4_LONG=1: as much as one wants to wait for. */
+bool rig_is_long(void);
+
+/* The rig of most tests: rig_plain(), 128 blocks, a log that is used up soon. */
+void rig_open_plain(struct rig *r);
+
+struct jbd2_stats rig_stats(struct rig *r);
+
 struct jbd2_handle *rig_start(struct rig *r, uint32_t blocks, uint32_t revokes);
 
 /* Fill block `blk` with `byte` under the handle; the result of getting access. */
@@ -107,8 +115,19 @@ int rig_set(struct rig *r, struct jbd2_handle *h, uint64_t blk, uint8_t byte);
 /* One handle of its own that sets `nr` blocks from `blk` on; its tid. */
 uint32_t rig_set_many(struct rig *r, uint64_t blk, unsigned nr, uint8_t byte);
 
+struct buf *rig_get_buf(struct rig *r, uint64_t blk);
+
+/* A new block, filled with `byte`, which must be had as zeros. */
+void rig_create(struct rig *r, struct jbd2_handle *h, uint64_t blk, uint8_t byte);
+
+/* The first byte of a block as the device has it at this moment, durable or not. */
+int rig_device_byte(struct rig *r, uint64_t blk);
+
 /* The first byte of a block as the cache or the medium (after recovery) has it. */
 int rig_cached_byte(struct rig *r, uint64_t blk);
 int rig_recovered_byte(struct rig *r, enum uext4_bdev_sim_mode mode, uint64_t blk);
+
+/* ... of which nothing is left that was not durable. */
+int rig_durable_byte(struct rig *r, uint64_t blk);
 
 #endif
