@@ -77,7 +77,16 @@ UEXT4_API const char *uext4_version(void);
  *                      stop writing, or end this process by abort(3)
  *   data=ordered | writeback | journal
  *                      needs a journal
+ *   relatime | strictatime | noatime
+ *                      whether reading changes access times: when they are not later than
+ *                      the file's other times or a day old, which is the default; always;
+ *                      never.  Of files they are written with what else is written of the
+ *                      inode, at fsync or when a handle is closed
  *   resuid=N, resgid=N who may use the reserved blocks, beside root
+ *   epoch=SECONDS      for images that can be made again: all times that are now are this one,
+ *                      what is random follows from it, the journal commits only when asked to,
+ *                      and is left as if it had not been used.  The same calls of one thread,
+ *                      with `nodelalloc` and one request under way, then make the same bytes
  *
  * A read-only mount replays a journal that is not empty in memory, into a private overlay; a
  * mount for writing does it in the image, as uext4_recover() does.  What must not be written
@@ -185,15 +194,68 @@ struct uext4_stats {
 
 UEXT4_API void uext4_get_stats(struct uext4_fs *fs, struct uext4_stats *ret_stats);
 
+/* ---- who asks -------------------------------------------------------- */
+
+enum {
+        /*
+         * The caller has checked everything, as the kernel does for a FUSE file system with
+         * default_permissions: the identity says whom new things belong to, and its umask is
+         * applied.
+         */
+        UEXT4_CRED_TRUSTED = 1u << 0,
+};
+
+/*
+ * An identity.  `caps` is a set of capabilities(7), 1 << CAP_x of linux/capability.h: of these
+ * CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, LINUX_IMMUTABLE, MKNOD, SETFCAP,
+ * SYS_ADMIN and SYS_RESOURCE mean something here.  uid 0 has none but these; ~0 is all.
+ */
+struct uext4_cred {
+        uint32_t uid, gid;
+        const uint32_t *groups; /* others that it is in */
+        uint32_t nr_groups;
+        uint32_t umask; /* permissions that new things do not get, but by a default ACL */
+        uint64_t caps;
+        uint32_t flags; /* UEXT4_CRED_* */
+};
+
+/*
+ * The identity of the calling thread from now on, for all mounts, as setfsuid(2).  Returns the
+ * one before.  The structure stays the caller's: it is looked at until another one is used, and
+ * not to be changed meanwhile.  NULL, with which a thread begins: nobody is asked, everything
+ * is allowed, and new things belong to root.
+ *
+ * An identity is asked for what it may by the permissions and POSIX ACLs of files and
+ * directories (-EACCES), by ownership, sticky directories and capabilities (-EPERM):
+ *
+ *   looking up a name, paths                 to execute (search) the directory
+ *   uext4_readdir                            to read it
+ *   making, removing, renaming names         to write and search it; what S_ISVTX guards
+ *   uext4_open, uext4_open_path              to read or write, as the flags say; the owner for
+ *                                            O_NOATIME.  The handle is not asked again
+ *   uext4_mknod of devices                   CAP_MKNOD
+ *   uext4_setattr, flags                     the owner, and as said there
+ *   extended attributes                      "user." to read or write the file; "trusted."
+ *                                            CAP_SYS_ADMIN, without which they are not there;
+ *                                            to set "security." CAP_SYS_ADMIN, or for
+ *                                            "security.capability" CAP_SETFCAP; ACLs the owner
+ *
+ * A reference to an inode (uext4_inode_get()) is permission of nothing.  Writing, truncating
+ * and uext4_fallocate() take S_ISUID and S_ISGID away unless it has CAP_FSETID.
+ */
+UEXT4_API const struct uext4_cred *uext4_cred_use(const struct uext4_cred *cred);
+
 /* ---- inodes ---------------------------------------------------------- */
 
 #define UEXT4_ROOT_INO 2
 
 /*
- * Get inode `ino`; with a generation other than 0 only if it is that
- * incarnation.  -ESTALE when it is free, another incarnation, or no inode at all.
+ * Get inode `ino`; with an incarnation other than 0 only if it is that one: of the 64 bits of
+ * uext4_stat.incarnation, or of the 32 of uext4_stat.generation.  -ESTALE when it is
+ * free, another incarnation, or no inode at all.  What has been unlinked, and is referenced
+ * still, can be got.
  */
-UEXT4_API int uext4_inode_get(struct uext4_fs *fs, uint64_t ino, uint32_t generation,
+UEXT4_API int uext4_inode_get(struct uext4_fs *fs, uint64_t ino, uint64_t incarnation,
                               struct uext4_inode **ret_inode);
 
 /*
@@ -222,7 +284,8 @@ UEXT4_API int uext4_resolve(struct uext4_fs *fs, const char *path, uint32_t flag
 struct uext4_stat {
         uint64_t ino;
         uint32_t generation;
-        uint32_t mode; /* as st_mode */
+        uint64_t incarnation; /* tells it from all that had or will have this number */
+        uint32_t mode;        /* as st_mode */
         uint32_t nlink;
         uint32_t uid, gid, projid;
         uint32_t rdev_major, rdev_minor;
@@ -235,10 +298,22 @@ struct uext4_stat {
         /*
          * As statx(2) STATX_DIOALIGN: alignment, in bytes, of buffers and of
          * positions and lengths for direct I/O; both 0 when direct requests
-         * of this file are served buffered (C51).
+         * of this file are served buffered (C51), both 1 when it is copied from and to
+         * the device's memory (option dax).
          */
         uint32_t dio_mem_align;
         uint32_t dio_offset_align;
+
+        /*
+         * As statx(2) STATX_WRITE_ATOMIC: lengths, in bytes, that a direct write with
+         * RWF_ATOMIC may have; both 0 where there is none.
+         */
+        uint32_t atomic_write_min;
+        uint32_t atomic_write_max;
+
+        /* As stx_attributes of statx(2): STATX_ATTR_* of linux/stat.h, and which of them this
+         * file system knows. */
+        uint64_t attributes, attributes_mask;
 };
 
 /* Does no I/O. */
@@ -249,6 +324,12 @@ UEXT4_API int uext4_stat(struct uext4_inode *inode, struct uext4_stat *ret_st);
  * -EINVAL when it is no symlink, -ENOKEY when it is encrypted.
  */
 UEXT4_API ssize_t uext4_readlink(struct uext4_inode *inode, char *buf, size_t size);
+
+/*
+ * As access(2), for the thread's identity: `mask` is R_OK, W_OK, X_OK or F_OK.  -EACCES; to
+ * write -EROFS, and -EPERM for what is immutable.
+ */
+UEXT4_API int uext4_access(struct uext4_inode *inode, int mask);
 
 /*
  * As getxattr(2) and listxattr(2), with full names ("user.x", "security.y",
@@ -262,16 +343,30 @@ UEXT4_API ssize_t uext4_listxattr(struct uext4_inode *inode, char *buf, size_t s
 
 struct uext4_dirent {
         uint64_t ino;
-        uint64_t cookie; /* hand it to uext4_readdir to go on behind this entry */
+        uint64_t cookie; /* hand it to uext4_readdir to go on behind this entry, at any time */
         uint8_t type;    /* DT_* of dirent.h; DT_UNKNOWN where the directory does not say */
         uint16_t name_len;
         char name[256]; /* NUL-terminated */
 };
 
 /*
- * One entry of a directory, "." and ".." included.  Start with *cookie 0; it is
+ * One entry of a directory, "." and ".." first.  Start with *cookie 0; it is
  * moved on.  Returns 1, 0 at the end, or -errno.  On a damaged block the error comes
  * once and *cookie moves behind the block, so that a caller may go on.
+ *
+ * A cookie is good for as long as the directory is there, over mounts, too; it is positive as a
+ * signed number and rises from entry to entry.  It does not matter what happens to the
+ * directory in the course of a walk, whether entries come or go, or it grows from an inline
+ * one to one with an index: a name that is there from the beginning to the end of the walk
+ * comes exactly once.  One that is entered or removed meanwhile may come or not; renamed,
+ * it is another name.  Directories that have an index, or may get one, are read in the order of
+ * hashes, others in the order of their blocks.
+ *
+ * Two limits.  Of names that agree in all 57 bits that a cookie has of them (unless they were
+ * made to, there are none) one may come twice or not at all when others of these are entered,
+ * or removed without having come, in between; more than 31 of them are -EOVERFLOW, once.  And a
+ * program that rewrites directories, such as e2fsck -D, makes cookies void.  Any other
+ * number has an answer as well: an entry, or the end.
  */
 UEXT4_API int uext4_readdir(struct uext4_inode *dir, uint64_t *cookie,
                             struct uext4_dirent *ret_entry);
@@ -313,8 +408,12 @@ UEXT4_API ssize_t uext4_pread(struct uext4_file *file, void *buf, size_t len, ui
 /*
  * As pwritev2(2) at a position, to a file that is open for writing (-EBADF).  `flags`:
  * RWF_DSYNC, RWF_SYNC, RWF_APPEND (as the O_ flags of open), RWF_HIPRI (a hint), RWF_NOWAIT:
- * -EAGAIN before anything was done, unless the range is one mapping inside the size.  Others,
- * RWF_ATOMIC among them, are -EOPNOTSUPP.
+ * -EAGAIN before anything was done, unless the range is one mapping inside the size;
+ * RWF_ATOMIC: after a power cut all of it is there, or nothing.  Others are -EOPNOTSUPP.
+ *
+ * RWF_ATOMIC goes with O_DIRECT, where the device can do it and uext4_stat gives a length: else
+ * -EOPNOTSUPP.  The request has such a length, and a position that is a multiple of it:
+ * -EINVAL. -EAGAIN: memory that others hold is in the way.
  *
  * With O_DIRECT, alignment is as for reads, else -EINVAL.  Files that uext4_stat gives an
  * alignment of 0 are written buffered; so are holes of files without extents (ext2, ext3).
@@ -361,8 +460,9 @@ UEXT4_API int uext4_fiemap(struct uext4_file *file, uint64_t pos, uint64_t len,
  * returned after it.
  *
  * -EROFS when the mount does not write, or an error has ended its writing; -EUCLEAN, -EBADMSG,
- * -EIO when what is on disk is damaged, or the device fails.  Permissions are not looked at;
- * what the inode's flags forbid is -EPERM.
+ * -EIO when what is on disk is damaged, or the device fails.  Whether the caller may is asked
+ * for an identity only (uext4_cred_use()): -EACCES, -EPERM.  What the inode's flags forbid is
+ * -EPERM for everybody.
  */
 
 /*
@@ -412,17 +512,13 @@ UEXT4_API int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, u
  */
 UEXT4_API int uext4_unlink(struct uext4_inode *dir, const char *name, size_t len);
 
-/* Whom something new belongs to; in a directory with S_ISGID the group is the directory's. */
-struct uext4_cred {
-        uint32_t uid, gid;
-};
-
 /*
- * Make something new, with a name of `len` bytes in a directory.  `mode` has permissions as
- * they shall be (no umask); of uext4_mknod also the type: S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO,
- * S_IFSOCK, with the numbers of a device.  A symlink's target is target_len bytes, at most 4095
- * and less than a block.  `cred` NULL: root.  *ret_inode is a reference to put; ret_inode may
- * be NULL.
+ * Make something new, with a name of `len` bytes in a directory.  `mode` has the permissions,
+ * of which an identity's umask, or the directory's default ACL, may take some; of uext4_mknod
+ * also the type: S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK, with the numbers of a device.  A
+ * symlink's target is target_len bytes, at most 4095 and less than a block.  It belongs to the
+ * thread's identity, or to root; in a directory with S_ISGID the group is the directory's.
+ * *ret_inode is a reference to put; ret_inode may be NULL.
  *
  * -EEXIST, -ENOSPC (no space, or no inode), -ENAMETOOLONG, -EINVAL; -EMLINK for more
  * directories in one than it can count; -ENOENT in a directory that has been removed; -ENOKEY
@@ -430,18 +526,30 @@ struct uext4_cred {
  * immutable one.  One transaction each.
  */
 UEXT4_API int uext4_create(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
-                           const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+                           struct uext4_inode **ret_inode);
 UEXT4_API int uext4_mknod(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
                           uint32_t rdev_major, uint32_t rdev_minor,
-                          const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+                          struct uext4_inode **ret_inode);
 UEXT4_API int uext4_mkdir(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
-                          const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+                          struct uext4_inode **ret_inode);
 UEXT4_API int uext4_symlink(struct uext4_inode *dir, const char *name, size_t len,
                             const char *target, size_t target_len,
-                            const struct uext4_cred *cred, struct uext4_inode **ret_inode);
+                            struct uext4_inode **ret_inode);
 
 /*
- * One more name for what is no directory (-EPERM).  -EMLINK, -EXDEV (of another file system, or
+ * A file without a name, as open(2) with O_TMPFILE: as if it were made in `dir`.  `flags`: 0,
+ * or O_EXCL, with which it never gets a name.  It goes, with what was written to it, when the
+ * last reference is given back, and at the next mount after a power cut, unless uext4_link()
+ * has given it a name; that is one transaction: the file has a name, or is gone.
+ *
+ * Errors as of uext4_create; -EINVAL for other flags.
+ */
+UEXT4_API int uext4_tmpfile(struct uext4_inode *dir, uint32_t mode, int flags,
+                            struct uext4_inode **ret_inode);
+
+/*
+ * One more name for what is no directory (-EPERM).  -ENOENT for what has no name, but see
+ * uext4_tmpfile(); -EMLINK, -EXDEV (of another file system, or
  * another project than the directory hands on); -EPERM for what is immutable or append-only;
  * and as for uext4_create.  One transaction.
  */
@@ -452,12 +560,13 @@ UEXT4_API int uext4_link(struct uext4_inode *inode, struct uext4_inode *dir, con
 UEXT4_API int uext4_rmdir(struct uext4_inode *dir, const char *name, size_t len);
 
 /*
- * As renameat2(2).  `flags`: 0, or one of RENAME_NOREPLACE (-EEXIST when the new name is there)
- * and RENAME_EXCHANGE; others are -EINVAL.  What the new name led to loses that name:
- * -EISDIR, -ENOTDIR, -ENOTEMPTY.  Two names of the same file stay as they are.  -EINVAL for a
- * directory into itself or what is in it, -EBUSY for "." and "..", -EXDEV as uext4_link; and
- * as for uext4_create and uext4_unlink.  One transaction: after a power cut everything is as
- * before, or all of it is done.
+ * As renameat2(2).  `flags`: RENAME_NOREPLACE (-EEXIST when the new name is there) and
+ * RENAME_WHITEOUT (the old name then leads to a character device 0, 0 without permissions, in
+ * the same transaction), or RENAME_EXCHANGE alone; others are -EINVAL.  What the new name led
+ * to loses that name: -EISDIR, -ENOTDIR, -ENOTEMPTY.  Two names of the same file stay as they
+ * are.  -EINVAL for a directory into itself or what is in it, -EBUSY for "." and "..", -EXDEV
+ * as uext4_link; and as for uext4_create and uext4_unlink.  One transaction: after a power cut
+ * everything is as before, or all of it is done.
  */
 UEXT4_API int uext4_rename(struct uext4_inode *old_dir, const char *old_name, size_t old_len,
                            struct uext4_inode *new_dir, const char *new_name, size_t new_len,
@@ -476,15 +585,108 @@ UEXT4_API int uext4_rename(struct uext4_inode *old_dir, const char *old_name, si
  * ACL inherits it.
  *
  * -EEXIST, -ENODATA; -EPERM for "user." attributes of what is neither file nor directory, and
- * for what is immutable or append-only; -EOPNOTSUPP, -EINVAL, -ERANGE for names; -EROFS, -EIO,
- * -EUCLEAN, -ENOMEM.  Whether the caller may is not looked at.
+ * for what is immutable or append-only; -EOPNOTSUPP, -EINVAL, -ERANGE for names; -EINVAL for a
+ * "security.capability" that is none; -EROFS, -EIO, -EUCLEAN, -ENOMEM.
  */
 UEXT4_API int uext4_setxattr(struct uext4_inode *inode, const char *name, const void *value,
                              size_t size, int flags);
 UEXT4_API int uext4_removexattr(struct uext4_inode *inode, const char *name);
 
+enum {
+        UEXT4_SET_MODE = 1u << 0,
+        UEXT4_SET_UID = 1u << 1,
+        UEXT4_SET_GID = 1u << 2,
+        UEXT4_SET_ATIME = 1u << 3,
+        UEXT4_SET_MTIME = 1u << 4,
+};
+
+struct uext4_setattr {
+        uint32_t mask; /* UEXT4_SET_*: which of the following */
+        uint32_t mode; /* the permissions, 07777; other bits are not looked at */
+        uint32_t uid, gid;
+        struct timespec atime, mtime; /* tv_nsec UTIME_NOW: the time of day */
+};
+
+/*
+ * Change what is in the mask, as chmod(2), chown(2) and utimensat(2), all in one transaction.
+ * The change time becomes now.  (The size has uext4_truncate().)
+ *
+ * Changing the owner or the group of what is no directory takes S_ISUID from the mode, and
+ * S_ISGID where the group may execute, unless a mode is given, too, which is then the mode; and
+ * the attribute "security.capability", in a transaction before.  Changing the mode changes the
+ * access ACL, if there is one.
+ *
+ * Times are kept as fine as the inode can: nanoseconds until the year 2446, or, in inodes of
+ * 128 bytes, seconds until 2038.  What is outside becomes the nearest that is inside.
+ *
+ * -EINVAL for an unknown bit or tv_nsec, -EPERM for what is immutable or append-only (but for
+ * setting both times to now, for the latter), -EOPNOTSUPP for the mode of a symlink.  An
+ * identity: -EPERM, and -EACCES for setting both times to now.
+ */
+UEXT4_API int uext4_setattr(struct uext4_inode *inode, const struct uext4_setattr *attr);
+
+/*
+ * As the ioctls FS_IOC_GETFLAGS and FS_IOC_SETFLAGS: FS_*_FL of linux/fs.h, of a file or a
+ * directory (-ENOTTY for others).  What the caller cannot set, such as FS_INDEX_FL, must be as
+ * it is, or is left alone, as there.
+ *
+ *   FS_IMMUTABLE_FL, FS_APPEND_FL   enforced by all calls, for handles that are open as well
+ *   FS_NOATIME_FL, FS_NODUMP_FL     no access time; for programs
+ *   FS_SYNC_FL, FS_DIRSYNC_FL       changes are durable when the call returns: all of it; of a
+ *                                   directory's names
+ *   FS_JOURNAL_DATA_FL              the file's data goes through the journal: a transaction of
+ *                                   its own before, which waits for requests under way
+ *   FS_EXTENT_FL                    -EOPNOTSUPP to change
+ *   FS_PROJINHERIT_FL               what is made in the directory is of its project
+ *   FS_DAX_FL                       how a mount with `dax` uses the file, from the next time
+ *                                   that it is read from disk on
+ *   FS_CASEFOLD_FL                  -EOPNOTSUPP to change
+ *
+ * One transaction.  -EPERM for an identity that is not the owner, without CAP_LINUX_IMMUTABLE
+ * for the first two, without CAP_SYS_RESOURCE for data journalling; -EROFS, -EOPNOTSUPP;
+ * -EDEADLK as uext4_truncate() has it with leases.
+ */
+UEXT4_API int uext4_get_flags(struct uext4_inode *inode, uint32_t *ret_flags);
+UEXT4_API int uext4_set_flags(struct uext4_inode *inode, uint32_t flags);
+
+/*
+ * As FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR, with struct fsxattr of linux/fs.h: FS_XFLAG_*
+ * and the project.  Setting looks at fsx_xflags and fsx_projid.  -EOPNOTSUPP for another
+ * project where the file system has none (the feature `project`, inodes of 256 bytes).
+ */
+struct fsxattr;
+UEXT4_API int uext4_get_fsxattr(struct uext4_inode *inode, struct fsxattr *ret_attr);
+UEXT4_API int uext4_set_fsxattr(struct uext4_inode *inode, const struct fsxattr *attr);
+
+/* As FS_IOC_GETVERSION: the generation, which tells this inode from others of its number. */
+UEXT4_API int uext4_get_version(struct uext4_inode *inode, uint32_t *ret_version);
+
 /* Make everything durable that was changed before this call, as syncfs(2). */
 UEXT4_API int uext4_syncfs(struct uext4_fs *fs);
+
+/* ---- pages on loan --------------------------------------------------- */
+
+struct uext4_loan;
+
+/*
+ * Bytes of a file from pos on where they are in the page cache, without a copy: returns how
+ * many, at most len, in iov[0 .. max_iov - 1], which are filled from the front; fewer where the
+ * file or the vector ends, 0 (and no loan) at and behind the end of the file.  What is not in
+ * memory is read first; reading ahead makes the pieces longer.
+ *
+ * The memory is to be read only, until uext4_loan_end().  It has what the file had, or has been
+ * given since by writes that were not direct: who wants it not to change keeps writers away.
+ * Truncating, removing or writing directly leaves it as it is.  Lent memory counts in the
+ * bound `page_cache`, and cannot be reclaimed.  The mount stays busy.
+ *
+ * -EBADF, -EINVAL; -EOPNOTSUPP for files that do not use the page cache: inline data, data
+ * journalling, dax; and as a read.
+ */
+UEXT4_API ssize_t uext4_lend(struct uext4_file *file, uint64_t pos, size_t len,
+                             struct iovec *iov, int max_iov, struct uext4_loan **ret_loan);
+
+/* The memory is used no more.  Any thread; NULL is fine. */
+UEXT4_API void uext4_loan_end(struct uext4_loan *loan);
 
 /* ---- files as memory ------------------------------------------------- */
 
@@ -541,6 +743,11 @@ enum uext4_req_op {
         UEXT4_WRITE,
 };
 
+/* Of a request. */
+enum {
+        UEXT4_REQ_FIXED = 1u << 0, /* all of its memory is in the registered buffer `buffer` */
+};
+
 struct uext4_request {
         enum uext4_req_op op;
         int flags; /* RWF_*, as for uext4_preadv2 and uext4_pwritev2 */
@@ -548,7 +755,9 @@ struct uext4_request {
         const struct iovec *iov; /* vector and buffers stay until the completion is fetched */
         int nr_iov;
         uint64_t pos;
-        void *user_data; /* comes back with the completion */
+        void *user_data;  /* comes back with the completion */
+        uint32_t options; /* UEXT4_REQ_* */
+        uint32_t buffer;  /* with UEXT4_REQ_FIXED: its number */
 };
 
 struct uext4_completion {
@@ -563,6 +772,24 @@ UEXT4_API int uext4_queue_new(struct uext4_fs *fs, unsigned depth,
 /* Cancels and waits for what is under way, drops unfetched completions, frees.  NULL is fine.
  */
 UEXT4_API void uext4_queue_free(struct uext4_queue *queue);
+
+/*
+ * Register memory that will be used for many requests of this queue, so that the host need not
+ * look at it for each: 1 .. UEXT4_MAX_BUFFERS buffers, numbered from 0.  They stay the
+ * caller's, and in place, until they are unregistered or the queue is freed; the vector is
+ * copied.  Where the device has no use for it nothing becomes faster.
+ *
+ * A request says with UEXT4_REQ_FIXED in which of them it lies, and is -EINVAL if it does not.
+ * One element of its vector that becomes one request of the device is what it is good for;
+ * others are served as ever.
+ *
+ * -EBUSY while requests of the queue are under way, or when there are buffers already; -EINVAL
+ * for none, too many, or an empty one; -ENOMEM, also when the host does not lock so much memory
+ * (RLIMIT_MEMLOCK).
+ */
+UEXT4_API int uext4_queue_register(struct uext4_queue *queue, const struct iovec *buffers,
+                                   unsigned nr);
+UEXT4_API int uext4_queue_unregister(struct uext4_queue *queue); /* none: 0 */
 
 /*
  * Submit up to `nr` requests; returns how many were taken, fewer when the depth is reached

@@ -61,6 +61,12 @@ struct uext4_bdev_geometry {
         uint32_t logical_block; /* bytes; power of two, 512 .. 65536: unit of pos and length */
         uint32_t mem_align; /* bytes; power of two: alignment of buffers and their lengths */
         uint32_t caps;      /* UEXT4_BDEV_CAP_* */
+
+        /*
+         * Lengths, in bytes, that a write with UEXT4_BDEV_ATOMIC may have: powers of two, from
+         * the logical block on.  Both 0: the device tears any write.
+         */
+        uint32_t atomic_min, atomic_max;
 };
 
 /* ---- requests -------------------------------------------------------- */
@@ -78,6 +84,19 @@ enum uext4_bdev_op {
 /* Flags of one request. */
 enum {
         UEXT4_BDEV_FUA = 1u << 0, /* WRITE, WRITE_ZEROES: durable when completed */
+
+        /*
+         * WRITE: after a power cut all of it is on the medium or nothing.  The length is a
+         * power of two within the geometry's bounds, and the position a multiple of it:
+         * -EINVAL; -EOPNOTSUPP where there are no bounds.
+         */
+        UEXT4_BDEV_ATOMIC = 1u << 1,
+
+        /*
+         * READ, WRITE of a queue: the vector has one element, which lies in the buffer that was
+         * registered with the queue under number `buffer`.
+         */
+        UEXT4_BDEV_FIXED = 1u << 2,
 };
 
 struct uext4_bdev;
@@ -90,11 +109,12 @@ struct uext4_bdev_queue;
  */
 struct uext4_bdev_req {
         enum uext4_bdev_op op;
-        uint32_t flags;          /* UEXT4_BDEV_FUA */
+        uint32_t flags;          /* UEXT4_BDEV_FUA, _ATOMIC, _FIXED */
         uint64_t pos;            /* bytes from the start of the device */
         uint64_t len;            /* bytes; for READ and WRITE the sum of the vector */
         const struct iovec *iov; /* READ, WRITE */
         int nr_iov;
+        uint32_t buffer; /* with UEXT4_BDEV_FIXED */
 
         /*
          * Called once, by whichever thread drives the queue, with no lock of the
@@ -148,13 +168,19 @@ struct uext4_bdev_queue_ops {
 
         /* From now on signal `fd` (an eventfd) whenever reap() would find something. */
         int (*set_eventfd)(void *impl, int fd);
+
+        /*
+         * Prepare for these buffers, in whose place none were registered so far; with nr 0, for
+         * none any more.  No request is under way.  NULL: UEXT4_BDEV_FIXED means nothing here.
+         */
+        int (*set_buffers)(void *impl, const struct iovec *buffers, unsigned nr);
 };
 
 /*
  * A device's methods.  Called with checked arguments only: ranges inside the
  * device, whole logical blocks, aligned buffers, no writes on a read-only device.
  * read and write return the bytes moved (a short count is legal, the caller goes
- * on behind it) or -errno; the others 0 or -errno.
+ * on behind it, unless the write is atomic) or -errno; the others 0 or -errno.
  */
 struct uext4_bdev_ops {
         const char *name; /* of the backend or filter, for messages */
@@ -332,7 +358,8 @@ UEXT4_API size_t uext4_bdev_trace_list(struct uext4_bdev *trace,
  *    sector (UEXT4_BDEV_SIM_SECTOR bytes) of each other write, completed or under
  *    way, either nothing or the new bytes (or junk, if asked for).  Where several
  *    such writes met in a sector, any of them may be found, but a write never comes
- *    back after a later one of the same sector is durable.
+ *    back after a later one of the same sector is durable.  A write with UEXT4_BDEV_ATOMIC
+ *    counts as one sector: it is found whole, or not at all.
  *
  * The same seed and the same calls from one thread give the same run.  The device takes
  * about twice its size in memory, plus what is in its cache.
@@ -344,6 +371,7 @@ struct uext4_bdev_sim_params {
         const void *image;      /* `size` bytes to begin with, copied; NULL: zeros */
         uint32_t logical_block; /* 0: 512 */
         uint32_t caps;          /* of UEXT4_BDEV_CAP_FUA and _DISCARD; it is always _VOLATILE */
+        uint32_t atomic_max;    /* the geometry's; 0: any write may be torn */
         uint64_t seed;
         int cut_error; /* of requests after the cut; 0: -EIO */
 };
@@ -466,6 +494,20 @@ UEXT4_API void uext4_bdev_queue_free(struct uext4_bdev_queue *queue);
  * Errors as for the synchronous face; after one, done() is not called.
  */
 UEXT4_API int uext4_bdev_queue_add(struct uext4_bdev_queue *queue, struct uext4_bdev_req *req);
+
+/*
+ * Register memory that will be used many times, so that the host need not look at it for each
+ * request (UEXT4_BDEV_FIXED): 1 .. UEXT4_MAX_BUFFERS buffers, numbered from 0, which stay the
+ * caller's and in place until they are unregistered, or the queue is freed.  The vector itself
+ * is copied.  Owner only, with nothing in flight: -EBUSY, also when there are some already.
+ * -EINVAL for none, too many, or an empty one; -ENOMEM: the host does not lock so much memory.
+ */
+#define UEXT4_MAX_BUFFERS 16384
+UEXT4_API int uext4_bdev_queue_register(struct uext4_bdev_queue *queue,
+                                        const struct iovec *buffers, unsigned nr);
+
+/* 0 too when there are none.  -EBUSY while something is in flight. */
+UEXT4_API int uext4_bdev_queue_unregister(struct uext4_bdev_queue *queue);
 
 /* Start everything that was added. */
 UEXT4_API int uext4_bdev_queue_kick(struct uext4_bdev_queue *queue);

@@ -31,12 +31,20 @@
 
 /* ---- a device ---- */
 
+static bool atomic_ok(const struct uext4_bdev_geometry *geo)
+{
+        if (geo->atomic_max == 0)
+                return geo->atomic_min == 0;
+        return is_pow2(geo->atomic_min) && is_pow2(geo->atomic_max) &&
+               geo->atomic_min >= geo->logical_block && geo->atomic_min <= geo->atomic_max;
+}
+
 static bool geometry_ok(const struct uext4_bdev_geometry *geo)
 {
         return is_pow2(geo->logical_block) && geo->logical_block >= MIN_LOGICAL_BLOCK &&
                geo->logical_block <= MAX_LOGICAL_BLOCK && is_pow2(geo->mem_align) &&
                geo->mem_align <= MAX_MEM_ALIGN && geo->size <= INT64_MAX &&
-               geo->size % geo->logical_block == 0;
+               geo->size % geo->logical_block == 0 && atomic_ok(geo);
 }
 
 /* write_zeroes may be missing (zeros are written then), and what the caps rule out. */
@@ -82,7 +90,19 @@ static bool op_writes(enum uext4_bdev_op op)
 
 static uint32_t op_flags(enum uext4_bdev_op op)
 {
-        return op == UEXT4_BDEV_WRITE || op == UEXT4_BDEV_WRITE_ZEROES ? UEXT4_BDEV_FUA : 0;
+        if (op == UEXT4_BDEV_WRITE)
+                return UEXT4_BDEV_FUA | UEXT4_BDEV_ATOMIC;
+        return op == UEXT4_BDEV_WRITE_ZEROES ? UEXT4_BDEV_FUA : 0;
+}
+
+static int check_atomic(const struct uext4_bdev_geometry *geo, uint64_t pos, uint64_t len)
+{
+        if (geo->atomic_max == 0)
+                return -EOPNOTSUPP;
+        if (!is_pow2(len) || len < geo->atomic_min || len > geo->atomic_max ||
+            (pos & (len - 1)) != 0)
+                return -EINVAL;
+        return 0;
 }
 
 int bdev_check_range(const struct uext4_bdev *dev, enum uext4_bdev_op op, uint32_t flags,
@@ -102,6 +122,8 @@ int bdev_check_range(const struct uext4_bdev *dev, enum uext4_bdev_op op, uint32
                 return -ENXIO;
         if (op == UEXT4_BDEV_DISCARD && !(geo->caps & UEXT4_BDEV_CAP_DISCARD))
                 return -EOPNOTSUPP;
+        if (unlikely(flags & UEXT4_BDEV_ATOMIC))
+                return check_atomic(geo, pos, len);
         return 0;
 }
 
@@ -193,6 +215,8 @@ int bdev_move_rest(struct uext4_bdev *dev, const struct bdev_io *io, int64_t mov
                 step = round_down_pow2((uint64_t)moved, bdev_unit(dev)); /* I2 */
                 if (step == 0)
                         return -EIO;
+                if (unlikely(io->flags & UEXT4_BDEV_ATOMIC) && step != io->len)
+                        return -EIO; /* it cannot be made whole any more */
                 done += step;
                 if (done == io->len)
                         break;
@@ -267,8 +291,7 @@ static int flush(struct uext4_bdev *dev)
 
 int bdev_execute(struct uext4_bdev *dev, const struct uext4_bdev_req *req)
 {
-        const struct bdev_io io = {req->op,     req->flags, req->iov,
-                                   req->nr_iov, req->pos,   req->len};
+        const struct bdev_io io = bdev_io_of(req);
 
         switch (req->op) {
         case UEXT4_BDEV_READ:

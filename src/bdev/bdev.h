@@ -48,6 +48,19 @@ struct bdev_io {
         uint64_t len;
 };
 
+/* Of a READ or WRITE of a queue, for the methods of the synchronous face. */
+static inline struct bdev_io bdev_io_of(const struct uext4_bdev_req *req)
+{
+        return (struct bdev_io){
+                .op = req->op,
+                .flags = req->flags & ~(uint32_t)UEXT4_BDEV_FIXED,
+                .iov = req->iov,
+                .nr_iov = req->nr_iov,
+                .pos = req->pos,
+                .len = req->len,
+        };
+}
+
 /*
  * The device answered `moved` (bytes or -errno) to `io`: move what is missing,
  * synchronously.  An answer below one unit is an early end, -EIO.

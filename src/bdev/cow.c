@@ -441,6 +441,13 @@ static int cow_queue_set_eventfd(void *impl, int fd)
         return 0;
 }
 
+static int cow_queue_set_buffers(void *impl, const struct iovec *buffers, unsigned nr)
+{
+        struct cow_queue *cq = impl;
+
+        return cq->ops->set_buffers ? cq->ops->set_buffers(cq->impl, buffers, nr) : 0;
+}
+
 static const struct uext4_bdev_queue_ops cow_queue_ops = {
         .new_queue = cow_queue_new,
         .free_queue = cow_queue_free,
@@ -449,6 +456,7 @@ static const struct uext4_bdev_queue_ops cow_queue_ops = {
         .reap = cow_queue_reap,
         .cancel_all = cow_queue_cancel_all,
         .set_eventfd = cow_queue_set_eventfd,
+        .set_buffers = cow_queue_set_buffers,
 };
 
 /* ---- open, close ---- */
@@ -489,6 +497,7 @@ int uext4_bdev_open_cow(struct uext4_bdev *lower, uint64_t max_bytes,
         if (!c)
                 return -ENOMEM;
         geo.caps = (geo.caps & UEXT4_BDEV_CAP_DIRECT) | UEXT4_BDEV_CAP_DISCARD;
+        geo.atomic_min = geo.atomic_max = 0; /* memory may run out in the middle */
         ret = uext4_bdev_init(&c->dev, &cow_ops, &geo);
         if (ret < 0) {
                 mem_free(c);

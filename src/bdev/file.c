@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,13 +80,13 @@ static int64_t sys_write(int fd, const struct iovec *iov, int nr_iov, uint64_t p
 }
 
 /* Durable when it returns, also where the host does not know RWF_DSYNC. */
-static int64_t sys_write_fua(int fd, const struct iovec *iov, int nr_iov, uint64_t pos)
+static int64_t sys_write_fua(int fd, const struct iovec *iov, int nr_iov, uint64_t pos, int rwf)
 {
-        int64_t moved = sys_write(fd, iov, nr_iov, pos, RWF_DSYNC);
+        int64_t moved = sys_write(fd, iov, nr_iov, pos, RWF_DSYNC | rwf);
 
         if (moved != -EOPNOTSUPP)
                 return moved;
-        moved = sys_write(fd, iov, nr_iov, pos, 0);
+        moved = sys_write(fd, iov, nr_iov, pos, rwf);
         if (moved > 0 && fdatasync(fd) < 0)
                 return -errno;
         return moved;
@@ -143,13 +144,16 @@ static int64_t file_read(struct uext4_bdev *dev, const struct iovec *iov, int nr
 static int64_t file_write(struct uext4_bdev *dev, const struct iovec *iov, int nr_iov,
                           uint64_t pos, uint32_t flags)
 {
+        const int rwf = flags & UEXT4_BDEV_ATOMIC ? RWF_ATOMIC : 0;
         int nr = bdev_file_nr_segs(dev, iov, nr_iov);
 
+        if (unlikely(rwf && nr < nr_iov))
+                return -EINVAL; /* not in one call */
         if (unlikely(nr == 0))
                 return transfer_one_unit(dev, UEXT4_BDEV_WRITE, iov, pos, flags);
         if (flags & UEXT4_BDEV_FUA)
-                return sys_write_fua(fd_of(dev), iov, nr, pos);
-        return sys_write(fd_of(dev), iov, nr, pos, 0);
+                return sys_write_fua(fd_of(dev), iov, nr, pos, rwf);
+        return sys_write(fd_of(dev), iov, nr, pos, rwf);
 }
 
 /* ---- the rest of the methods ---- */
@@ -341,6 +345,40 @@ static uint32_t caps_of(const struct host_file *file, bool readonly)
         return caps | UEXT4_BDEV_CAP_FUA | UEXT4_BDEV_CAP_VOLATILE;
 }
 
+/* ---- atomic writes ---- */
+
+/* Of statx(2) since Linux 6.11: a bit of the mask, and where it puts its two numbers. */
+#define ATOMIC_MASK   0x10000u
+#define ATOMIC_MIN_AT 0xa8
+#define ATOMIC_MAX_AT 0xac
+
+static uint32_t stx_u32(const struct statx *stx, size_t at)
+{
+        uint32_t value;
+
+        _Static_assert(sizeof(*stx) == 0x100, "struct statx has a fixed size");
+        memcpy(&value, (const char *)stx + at, sizeof(value));
+        return value;
+}
+
+/* Direct writes of these lengths the host never tears.  Zeros: it does not say so. */
+static void set_atomic(const struct host_file *file, struct uext4_bdev_geometry *geo)
+{
+        struct statx stx;
+        uint32_t min, max;
+
+        if (!file->is_direct || (geo->caps & UEXT4_BDEV_CAP_READONLY) ||
+            statx(file->fd, "", AT_EMPTY_PATH, ATOMIC_MASK, &stx) < 0 ||
+            !(stx.stx_mask & ATOMIC_MASK))
+                return;
+        min = max_t(uint32_t, stx_u32(&stx, ATOMIC_MIN_AT), geo->logical_block);
+        max = stx_u32(&stx, ATOMIC_MAX_AT);
+        if (!is_pow2(min) || !is_pow2(max) || min > max)
+                return;
+        geo->atomic_min = min;
+        geo->atomic_max = max;
+}
+
 /* ---- open ---- */
 
 static int file_init(struct bdev_file *f, const char *path, uint32_t flags)
@@ -362,6 +400,7 @@ static int file_init(struct bdev_file *f, const char *path, uint32_t flags)
                 .mem_align = align.mem_align,
                 .caps = caps_of(&f->file, flags & UEXT4_BDEV_OPEN_READONLY),
         };
+        set_atomic(&f->file, &geo);
         return uext4_bdev_init(&f->dev, &file_ops, &geo);
 }
 

@@ -31,4 +31,9 @@ int bdev_file_nr_segs(const struct uext4_bdev *dev, const struct iovec *iov, int
 /* The queue of the file backend; new_queue is -EOPNOTSUPP on a host without io_uring. */
 extern const struct uext4_bdev_queue_ops bdev_uring_ops;
 
+/* Of pwritev2(2) since Linux 6.11; headers may be older. */
+#ifndef RWF_ATOMIC
+#define RWF_ATOMIC 0x40
+#endif
+
 #endif

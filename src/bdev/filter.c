@@ -69,6 +69,12 @@ static int lower_transfer(struct bdev_filter *f, const struct bdev_filter_io *io
         return uext4_bdev_writev(f->lower, iov, nr_iov, io->pos, io->flags);
 }
 
+/* A write that is cut down is torn. */
+static uint32_t flags_when_cut(uint32_t flags)
+{
+        return flags & ~(uint32_t)UEXT4_BDEV_ATOMIC;
+}
+
 static int cut_transfer(struct bdev_filter *f, const struct bdev_filter_io *io,
                         const struct iovec *iov, int nr_iov)
 {
@@ -86,10 +92,12 @@ static int64_t filter_transfer(struct bdev_filter *f, struct bdev_filter_io *io,
 
         if (ret < 0)
                 return ret;
-        if (io->len < asked)
+        if (io->len < asked) {
+                io->flags = flags_when_cut(io->flags);
                 ret = cut_transfer(f, io, iov, nr_iov);
-        else
+        } else {
                 ret = lower_transfer(f, io, iov, nr_iov);
+        }
         end(f, io);
         return ret < 0 ? ret : (int64_t)io->len;
 }
@@ -288,6 +296,7 @@ static int pass_down(struct twin *t)
                 .len = t->io.len,
                 .iov = up->iov,
                 .nr_iov = up->nr_iov,
+                .buffer = up->buffer,
                 .done = twin_done,
         };
         if (t->io.len < up->len && is_transfer(up->op)) {
@@ -295,6 +304,7 @@ static int pass_down(struct twin *t)
                 if (!t->cut)
                         return -ENOMEM;
                 t->down.iov = t->cut;
+                t->down.flags = flags_when_cut(up->flags);
         }
         return uext4_bdev_queue_add(t->fq->lower, &t->down);
 }
@@ -378,6 +388,14 @@ static int filter_queue_set_eventfd(void *impl, int fd)
         return bdev_queue_use_eventfd(fq->lower, fd);
 }
 
+static int filter_queue_set_buffers(void *impl, const struct iovec *buffers, unsigned nr)
+{
+        struct filter_queue *fq = impl;
+
+        return nr > 0 ? uext4_bdev_queue_register(fq->lower, buffers, nr)
+                      : uext4_bdev_queue_unregister(fq->lower);
+}
+
 const struct uext4_bdev_queue_ops bdev_filter_queue_ops = {
         .new_queue = filter_queue_new,
         .free_queue = filter_queue_free,
@@ -386,4 +404,5 @@ const struct uext4_bdev_queue_ops bdev_filter_queue_ops = {
         .reap = filter_queue_reap,
         .cancel_all = filter_queue_cancel_all,
         .set_eventfd = filter_queue_set_eventfd,
+        .set_buffers = filter_queue_set_buffers,
 };

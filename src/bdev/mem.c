@@ -16,6 +16,9 @@
 
 #define MEM_BLOCK 512
 
+/* Nothing cuts a memcpy short that leaves the memory behind. */
+#define MEM_ATOMIC_MAX (64u << 10)
+
 static struct bdev_mapped *mapped_of(struct uext4_bdev *dev)
 {
         return container_of(dev, struct bdev_mapped, dev);
@@ -114,11 +117,14 @@ static const struct uext4_bdev_ops buffer_ops = {
 static int open_mapped(char *map, uint64_t size, const struct uext4_bdev_ops *ops,
                        uint32_t caps, struct uext4_bdev **ret_dev)
 {
+        const bool is_own = ops == &mem_ops;
         const struct uext4_bdev_geometry geo = {
                 .size = size,
                 .logical_block = MEM_BLOCK,
                 .mem_align = 1,
                 .caps = caps,
+                .atomic_min = is_own ? MEM_BLOCK : 0,
+                .atomic_max = is_own ? MEM_ATOMIC_MAX : 0,
         };
         struct bdev_mapped *m = mem_zalloc(sizeof(*m));
         int ret;

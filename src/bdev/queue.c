@@ -28,6 +28,7 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -40,6 +41,8 @@ struct uext4_bdev_queue {
         const struct uext4_bdev_queue_ops *ops; /* [const] */
         void *impl;                             /* [const] */
         bool has_submit_lock;                   /* [const] */
+        struct iovec *buffers;                  /* registered [const while in flight] */
+        unsigned nr_buffers;                    /* [const while in flight] */
 
         struct mtx submit_lock; /* RANK_BDEV_QUEUE */
         _Atomic bool dirty;     /* something may be added and not started [I2] */
@@ -142,6 +145,7 @@ void uext4_bdev_queue_free(struct uext4_bdev_queue *q)
                 wait_for_drivers(q);
         } while (ret >= 0 && uext4_bdev_queue_in_flight(q) > 0);
         q->ops->free_queue(q->impl);
+        mem_free(q->buffers);
         if (q->eventfd >= 0)
                 close(q->eventfd);
         cond_done(&q->baton_moved);
@@ -157,14 +161,29 @@ static bool is_transfer(const struct uext4_bdev_req *req)
         return req->op == UEXT4_BDEV_READ || req->op == UEXT4_BDEV_WRITE;
 }
 
-static int check_req(const struct uext4_bdev *dev, const struct uext4_bdev_req *req)
+static bool is_in_buffer(const struct uext4_bdev_queue *q, const struct uext4_bdev_req *req)
 {
-        int ret = bdev_check_range(dev, req->op, req->flags, req->pos, req->len);
+        const struct iovec *buffer;
+        size_t skip;
+
+        if (!is_transfer(req) || req->nr_iov != 1 || req->buffer >= q->nr_buffers)
+                return false;
+        buffer = &q->buffers[req->buffer];
+        skip = (uintptr_t)req->iov->iov_base - (uintptr_t)buffer->iov_base;
+        return skip <= buffer->iov_len && req->iov->iov_len <= buffer->iov_len - skip;
+}
+
+static int check_req(const struct uext4_bdev_queue *q, const struct uext4_bdev_req *req)
+{
+        const uint32_t flags = req->flags & ~(uint32_t)UEXT4_BDEV_FIXED;
+        int ret = bdev_check_range(q->dev, req->op, flags, req->pos, req->len);
         uint64_t sum;
 
+        if (unlikely(req->flags != flags) && !is_in_buffer(q, req))
+                return -EINVAL;
         if (ret < 0 || !is_transfer(req))
                 return ret;
-        ret = bdev_check_iov(dev, req->iov, req->nr_iov, &sum);
+        ret = bdev_check_iov(q->dev, req->iov, req->nr_iov, &sum);
         if (ret < 0)
                 return ret;
         return likely(sum == req->len) ? 0 : -EINVAL;
@@ -172,7 +191,7 @@ static int check_req(const struct uext4_bdev *dev, const struct uext4_bdev_req *
 
 int uext4_bdev_queue_add(struct uext4_bdev_queue *q, struct uext4_bdev_req *req)
 {
-        int ret = check_req(q->dev, req);
+        int ret = check_req(q, req);
 
         if (unlikely(ret < 0))
                 return ret;
@@ -220,6 +239,70 @@ unsigned uext4_bdev_queue_in_flight(struct uext4_bdev_queue *q)
         return atomic_load_explicit(&q->nr_in_flight, memory_order_acquire);
 }
 
+/* ---- buffers ---- */
+
+static bool buffers_ok(const struct iovec *buffers, unsigned nr)
+{
+        if (nr < 1 || nr > UEXT4_MAX_BUFFERS)
+                return false;
+        for (unsigned i = 0; i < nr; i++) {
+                if (!buffers[i].iov_base || buffers[i].iov_len == 0)
+                        return false;
+        }
+        return true;
+}
+
+static int set_buffers(struct uext4_bdev_queue *q, const struct iovec *buffers, unsigned nr)
+{
+        int ret;
+
+        if (!q->ops->set_buffers)
+                return 0;
+        submit_lock(q);
+        ret = q->ops->set_buffers(q->impl, buffers, nr);
+        submit_unlock(q);
+        return ret;
+}
+
+int uext4_bdev_queue_register(struct uext4_bdev_queue *q, const struct iovec *buffers,
+                              unsigned nr)
+{
+        struct iovec *copy;
+        int ret;
+
+        if (!buffers_ok(buffers, nr))
+                return -EINVAL;
+        if (q->nr_buffers > 0 || uext4_bdev_queue_in_flight(q) > 0)
+                return -EBUSY;
+        copy = mem_array(nr, sizeof(*copy));
+        if (!copy)
+                return -ENOMEM;
+        memcpy(copy, buffers, nr * sizeof(*copy));
+        ret = set_buffers(q, copy, nr);
+        if (ret < 0) {
+                mem_free(copy);
+                return ret;
+        }
+        q->buffers = copy;
+        q->nr_buffers = nr;
+        return 0;
+}
+
+int uext4_bdev_queue_unregister(struct uext4_bdev_queue *q)
+{
+        int ret;
+
+        if (uext4_bdev_queue_in_flight(q) > 0)
+                return -EBUSY;
+        if (q->nr_buffers == 0)
+                return 0;
+        ret = set_buffers(q, NULL, 0);
+        mem_free(q->buffers);
+        q->buffers = NULL;
+        q->nr_buffers = 0;
+        return ret;
+}
+
 /* ---- completion ---- */
 
 /* Counted down first: in done() the request is its caller's again, and the queue may be idle.
@@ -237,8 +320,7 @@ void uext4_bdev_complete(struct uext4_bdev_req *req, int64_t result)
         int ret = (int)min_t(int64_t, result, 0);
 
         if (ret == 0 && is_transfer(req) && unlikely((uint64_t)result != req->len)) {
-                const struct bdev_io io = {req->op,     req->flags, req->iov,
-                                           req->nr_iov, req->pos,   req->len};
+                const struct bdev_io io = bdev_io_of(req);
 
                 ret = bdev_move_rest(dev, &io, result);
         }

@@ -39,6 +39,7 @@ struct change {
         struct uext4_bdev_req *req; /* of a queue, until it completes */
         uint64_t stamp;             /* I1; NOT_YET while a change is under way [sim.lock] */
         uint64_t pos, len;          /* [const] */
+        bool is_atomic;             /* never torn [const] */
         char data[];                /* [const] */
 };
 
@@ -103,18 +104,22 @@ static struct change *change_new(uint64_t pos, uint64_t len)
                 return NULL;
         ch->req = NULL;
         ch->stamp = NOT_YET;
+        ch->is_atomic = false;
         ch->pos = pos;
         ch->len = len;
         return ch;
 }
 
-static struct change *change_of_vec(const struct iovec *iov, uint64_t pos, uint64_t len)
+static struct change *change_of_vec(const struct iovec *iov, uint64_t pos, uint64_t len,
+                                    uint32_t flags)
 {
         struct change *ch = change_new(pos, len);
         struct vec v = {.iov = iov};
 
-        if (ch)
-                vec_get(&v, ch->data, len);
+        if (!ch)
+                return NULL;
+        ch->is_atomic = flags & UEXT4_BDEV_ATOMIC;
+        vec_get(&v, ch->data, len);
         return ch;
 }
 
@@ -254,7 +259,7 @@ static int64_t sim_write(struct uext4_bdev *dev, const struct iovec *iov, int nr
                          uint64_t pos, uint32_t flags)
 {
         const uint64_t len = vec_sum(iov, nr_iov);
-        int ret = change_now(sim_of(dev), change_of_vec(iov, pos, len), flags);
+        int ret = change_now(sim_of(dev), change_of_vec(iov, pos, len, flags), flags);
 
         return ret < 0 ? ret : (int64_t)len;
 }
@@ -324,7 +329,7 @@ static struct change *change_of_req(struct sim *sim, const struct uext4_bdev_req
 {
         switch (req->op) {
         case UEXT4_BDEV_WRITE:
-                return change_of_vec(req->iov, req->pos, req->len);
+                return change_of_vec(req->iov, req->pos, req->len, req->flags);
         case UEXT4_BDEV_DISCARD:
                 return change_of_discard(sim, req->pos, req->len);
         case UEXT4_BDEV_WRITE_ZEROES:
@@ -525,6 +530,9 @@ static int sim_init(struct sim *sim, const struct uext4_bdev_sim_params *p)
                 .logical_block = p->logical_block ? p->logical_block : SECTOR,
                 .mem_align = 1,
                 .caps = p->caps | UEXT4_BDEV_CAP_VOLATILE,
+                .atomic_min =
+                        p->atomic_max ? (p->logical_block ? p->logical_block : SECTOR) : 0,
+                .atomic_max = p->atomic_max,
         };
         int ret = uext4_bdev_init(&sim->dev, &sim_ops, &geo);
 
@@ -635,7 +643,7 @@ static void state_locked(struct sim *sim, struct uext4_bdev_sim_state *ret)
                 const uint64_t nr = count_live_locked(sim, ch);
 
                 ret->nr_writes += nr > 0;
-                ret->nr_sectors += nr;
+                ret->nr_sectors += ch->is_atomic ? nr > 0 : nr;
         }
 }
 
@@ -709,14 +717,16 @@ static bool sector_is_junk(struct outcome *o)
 static void apply_locked(const struct sim *sim, const struct change *ch, struct outcome *o,
                          char *image)
 {
-        const enum fate fate = fate_of_write(o);
+        enum fate fate = fate_of_write(o);
 
+        if (ch->is_atomic && fate == FATE_TORN)
+                fate = sector_survives(o, fate) ? FATE_WHOLE : FATE_LOST;
         for (uint64_t at = 0; at < ch->len; at += SECTOR) {
                 if (!sector_is_live_locked(sim, ch, at))
                         continue;
                 if (sector_survives(o, fate))
                         memcpy(image + ch->pos + at, ch->data + at, SECTOR);
-                if (sector_is_junk(o))
+                if (!ch->is_atomic && sector_is_junk(o))
                         junk(&o->random, image + ch->pos + at, SECTOR);
         }
 }

@@ -50,6 +50,15 @@ static const struct uext4_bdev_ops slice_ops = {
         .mapping = slice_mapping,
 };
 
+/* What is naturally aligned in the slice must be so below. */
+static void cut_atomic(struct uext4_bdev_geometry *geo, uint64_t start)
+{
+        while (geo->atomic_max > 0 && (start & (geo->atomic_max - 1)) != 0)
+                geo->atomic_max /= 2;
+        if (geo->atomic_max < geo->atomic_min)
+                geo->atomic_min = geo->atomic_max = 0;
+}
+
 int uext4_bdev_open_slice(struct uext4_bdev *lower, uint64_t pos, uint64_t len,
                           struct uext4_bdev **ret_dev)
 {
@@ -67,6 +76,7 @@ int uext4_bdev_open_slice(struct uext4_bdev *lower, uint64_t pos, uint64_t len,
         if (!s)
                 return -ENOMEM;
         geo.size = len;
+        cut_atomic(&geo, pos);
         ret = uext4_bdev_init(&s->f.dev, &slice_ops, &geo);
         if (ret < 0) {
                 mem_free(s);

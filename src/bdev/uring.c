@@ -151,7 +151,13 @@ static void prep_transfer(const struct uring *u, struct io_uring_sqe *sqe,
         const struct iovec *iov = req->iov;
         const unsigned single = (unsigned)min_t(size_t, iov->iov_len, MAX_SINGLE);
 
-        if (req->op == UEXT4_BDEV_READ && nr_segs == 1)
+        if (req->flags & UEXT4_BDEV_FIXED && req->op == UEXT4_BDEV_READ)
+                io_uring_prep_read_fixed(sqe, u->fd, iov->iov_base, single, req->pos,
+                                         (int)req->buffer);
+        else if (req->flags & UEXT4_BDEV_FIXED)
+                io_uring_prep_write_fixed(sqe, u->fd, iov->iov_base, single, req->pos,
+                                          (int)req->buffer);
+        else if (req->op == UEXT4_BDEV_READ && nr_segs == 1)
                 io_uring_prep_read(sqe, u->fd, iov->iov_base, single, req->pos);
         else if (req->op == UEXT4_BDEV_READ)
                 io_uring_prep_readv(sqe, u->fd, iov, (unsigned)nr_segs, req->pos);
@@ -161,6 +167,8 @@ static void prep_transfer(const struct uring *u, struct io_uring_sqe *sqe,
                 io_uring_prep_writev(sqe, u->fd, iov, (unsigned)nr_segs, req->pos);
         if (req->flags & UEXT4_BDEV_FUA)
                 sqe->rw_flags = RWF_DSYNC;
+        if (unlikely(req->flags & UEXT4_BDEV_ATOMIC))
+                sqe->rw_flags |= RWF_ATOMIC;
         io_uring_sqe_set_flags(sqe, u->sqe_flags);
 }
 
@@ -392,6 +400,16 @@ static int uring_set_eventfd(void *impl, int fd)
         return io_uring_register_eventfd(&u->ring, fd);
 }
 
+/* The kernel takes hold of the pages once, instead of with each request. */
+static int uring_set_buffers(void *impl, const struct iovec *buffers, unsigned nr)
+{
+        struct uring *u = impl;
+        int ret = nr > 0 ? io_uring_register_buffers(&u->ring, buffers, nr)
+                         : io_uring_unregister_buffers(&u->ring);
+
+        return min_t(int, ret, 0);
+}
+
 const struct uext4_bdev_queue_ops bdev_uring_ops = {
         .new_queue = uring_new,
         .free_queue = uring_free,
@@ -400,4 +418,5 @@ const struct uext4_bdev_queue_ops bdev_uring_ops = {
         .reap = uring_reap,
         .cancel_all = uring_cancel_all,
         .set_eventfd = uring_set_eventfd,
+        .set_buffers = uring_set_buffers,
 };

@@ -144,6 +144,7 @@ static json_t *json_head(const struct bench *b)
                 json_add_bool(top, "prealloc", opt->engine.prealloc);
         }
         json_add_bool(top, "direct", opt->engine.direct);
+        json_add_bool(top, "fixedbufs", opt->engine.fixed_buffers);
         json_add_uint(top, "size", bench_engine_size(b->engine));
         json_add_uint(top, "seed", opt->engine.seed);
         json_add_real(top, "runtime", opt->runtime);
@@ -172,7 +173,7 @@ static void print_head(const struct bench *b)
         if (bench_pattern_writes(b->opt->engine.pattern))
                 printf(", sync=%s%s", sync_names[b->opt->engine.sync],
                        b->opt->engine.prealloc ? ", prealloc" : "");
-        putchar('\n');
+        puts(b->opt->engine.fixed_buffers ? ", fixedbufs" : "");
 }
 
 /* ---- the command -------------------------------------------------------- */
@@ -278,6 +279,7 @@ enum {
         OPT_SYNC,
         OPT_PREALLOC,
         OPT_STATS,
+        OPT_FIXEDBUFS,
 };
 
 /* The index of a word in a list; a usage error otherwise. */
@@ -316,6 +318,9 @@ static void parse_option(struct cli *cli, int o, struct options *opt)
                 break;
         case OPT_STATS:
                 opt->stats = true;
+                break;
+        case OPT_FIXEDBUFS:
+                opt->engine.fixed_buffers = true;
                 break;
         case OPT_BS:
                 opt->engine.block_size =
@@ -371,6 +376,8 @@ static void check_options(struct cli *cli, struct options *opt)
                 cli_usage_error(cli, "--raw and --compare measure direct I/O only");
         if (opt->raw && opt->compare)
                 cli_usage_error(cli, "--compare has the raw side already; leave out --raw");
+        if (!opt->engine.direct && opt->engine.fixed_buffers)
+                cli_usage_error(cli, "--fixedbufs goes with direct I/O only");
         if (!opt->engine.direct)
                 opt->engine.depth = 1; /* pread is one at a time */
         if (opt->compare)
@@ -398,6 +405,7 @@ static void run(struct cli *cli, int argc, char **argv)
                 {"sync", required_argument, NULL, OPT_SYNC},
                 {"prealloc", no_argument, NULL, OPT_PREALLOC},
                 {"stats", no_argument, NULL, OPT_STATS},
+                {"fixedbufs", no_argument, NULL, OPT_FIXEDBUFS},
                 CLI_LONG_OPTIONS,
         };
         struct options opt = {
@@ -409,16 +417,16 @@ static void run(struct cli *cli, int argc, char **argv)
                 .runtime = 5,
                 .repeat = 1,
         };
+        const char *arg;
         struct cli_operand op;
         int o;
 
         while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs)) != -1)
                 parse_option(cli, o, &opt);
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
+        arg = cli_one_operand(cli, argc, argv);
         check_options(cli, &opt);
         cli->writes = bench_pattern_writes(opt.engine.pattern);
-        if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
+        if (cli_operand_open(cli, arg, CLI_FOLLOW, &op)) {
                 struct bench b = {.cli = cli, .opt = &opt, .op = &op};
 
                 b.engine = bench_engine_new(cli, &opt.engine, &op);
@@ -448,6 +456,8 @@ const struct cli_command cli_bench = {
                 "      --runtime=SECONDS  how long a run takes (default 5)\n"
                 "      --direct=0|1       1: direct I/O through a queue (default);\n"
                 "                         0: a file opened without O_DIRECT, one by one\n"
+                "      --fixedbufs        register the memory with the queue once, before the "
+                "runs\n"
                 "      --raw              use the same places of the bare device instead\n"
                 "      --size=SIZE        only the first SIZE bytes of the file; with append,\n"
                 "                         at most so much in a run (default 256M)\n"
@@ -458,4 +468,5 @@ const struct cli_command cli_bench = {
                 "      --stats            print the library's counters, too\n"
                 "      --json             print JSON\n",
         .run = run,
+        .alone = true,
 };

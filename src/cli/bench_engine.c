@@ -27,6 +27,7 @@
 #include <sys/resource.h>
 
 #include "cli/change.h"
+#include "cli/random.h"
 
 #define APPEND_SIZE (256u << 20) /* bytes of a pass where none are asked for */
 
@@ -161,7 +162,7 @@ static void sequence_start(struct sequence *seq, const struct bench_engine *e)
                 .left = e->nr_blocks,
         };
         if (seq->random)
-                seq->state = opt->seed * 2 + 1; /* xorshift must not start at 0 */
+                seq->state = random_start(opt->seed);
 }
 
 /* False when the pass is over. */
@@ -179,12 +180,8 @@ static inline bool sequence_next(struct sequence *seq, struct bench_slot *slot)
                 slot->block = x;
                 return true;
         }
-        x ^= x >> 12; /* xorshift64* */
-        x ^= x << 25;
-        x ^= x >> 27;
-        seq->state = x;
-        x *= 0x2545f4914f6cdd1du;
-        slot->block = (uint64_t)(((unsigned __int128)x * seq->nr_blocks) >> 64);
+        x = random_next(&seq->state);
+        slot->block = random_scale(x, seq->nr_blocks);
         if (seq->mixed)
                 slot->write = x & 1u << 16; /* the upper bits are the position */
         return true;
@@ -332,6 +329,14 @@ int bench_engine_run(struct bench_engine *e, enum bench_side side, uint64_t runt
         return ret;
 }
 
+bool bench_registered(struct bench_engine *e, int ret)
+{
+        if (ret < 0)
+                cli_fail(e->cli, e->op->arg, "cannot register %zu bytes of memory: %s",
+                         e->all_buffers.iov_len, cli_strerror(ret));
+        return ret == 0;
+}
+
 static bool uext4_side_init(struct bench_engine *e)
 {
         int ret = uext4_queue_new(e->op->image->fs, e->opt->depth, &e->queue);
@@ -345,8 +350,11 @@ static bool uext4_side_init(struct bench_engine *e)
         for (unsigned i = 0; i < e->opt->depth; i++) {
                 e->requests[i].file = e->file;
                 e->requests[i].nr_iov = 1;
+                e->requests[i].options = e->opt->fixed_buffers ? UEXT4_REQ_FIXED : 0;
         }
-        return true;
+        if (e->opt->fixed_buffers)
+                ret = uext4_queue_register(e->queue, &e->all_buffers, 1);
+        return bench_registered(e, ret);
 }
 
 static void slots_init(struct bench_engine *e)
@@ -356,11 +364,12 @@ static void slots_init(struct bench_engine *e)
         e->slots = cli_alloc(e->opt->depth, sizeof(*e->slots));
         e->idle = cli_alloc(e->opt->depth, sizeof(*e->idle));
         e->finished = cli_alloc(e->opt->depth, sizeof(*e->finished));
-        e->buffers = cli_alloc_aligned(65536, e->opt->depth * size);
+        e->all_buffers.iov_len = e->opt->depth * size;
+        e->all_buffers.iov_base = cli_alloc_aligned(65536, e->all_buffers.iov_len);
         /* The pages are there before the clock runs. */
-        memset(e->buffers, 0x5a, e->opt->depth * size);
+        memset(e->all_buffers.iov_base, 0x5a, e->all_buffers.iov_len);
         for (unsigned i = 0; i < e->opt->depth; i++) {
-                e->slots[i].buffer = (uint8_t *)e->buffers + i * size;
+                e->slots[i].buffer = (uint8_t *)e->all_buffers.iov_base + i * size;
                 e->slots[i].iov.iov_base = e->slots[i].buffer;
                 e->slots[i].iov.iov_len = size;
         }
@@ -453,7 +462,7 @@ void bench_engine_free(struct bench_engine *e)
         free(e->finished);
         free(e->idle);
         free(e->slots);
-        free(e->buffers);
+        free(e->all_buffers.iov_base);
         free(e);
 }
 

@@ -43,9 +43,10 @@ struct bench_options {
         uint64_t size;       /* bytes of the file; 0: all, or what suits appending */
         uint64_t seed;
         enum bench_sync sync;
-        bool prealloc;  /* the range is preallocated space at the start of each run */
-        bool direct;    /* the uext4 side; the raw side always is */
-        unsigned sides; /* bit (1 << enum bench_side) for each that will run */
+        bool prealloc;      /* the range is preallocated space at the start of each run */
+        bool direct;        /* the uext4 side; the raw side always is */
+        bool fixed_buffers; /* memory is registered with the queue */
+        unsigned sides;     /* bit (1 << enum bench_side) for each that will run */
 };
 
 /* What was measured in one run of one side. */

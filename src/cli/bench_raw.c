@@ -56,6 +56,8 @@ static void raw_slot_start(struct bench_engine *e, struct bench_slot *slot)
                 raw->req.op = slot->write ? UEXT4_BDEV_WRITE : UEXT4_BDEV_READ;
                 raw->req.flags =
                         slot->write && e->opt->sync == BENCH_SYNC_DSYNC ? UEXT4_BDEV_FUA : 0;
+                if (e->opt->fixed_buffers)
+                        raw->req.flags |= UEXT4_BDEV_FIXED;
                 raw->req.pos = piece->pos;
                 raw->req.len = piece->len;
                 ret = uext4_bdev_queue_add(e->raw_queue, &raw->req);
@@ -169,9 +171,13 @@ bool bench_raw_init(struct bench_engine *e)
         }
         raw_slots_init(e, most);
         ret = uext4_bdev_queue_new(e->op->image->dev, e->opt->depth, &e->raw_queue);
-        if (ret < 0)
+        if (ret < 0) {
                 cli_fail(e->cli, e->op->arg, "cannot make a queue: %s", cli_strerror(ret));
-        return ret == 0;
+                return false;
+        }
+        if (e->opt->fixed_buffers)
+                ret = uext4_bdev_queue_register(e->raw_queue, &e->all_buffers, 1);
+        return bench_registered(e, ret);
 }
 
 void bench_raw_done(struct bench_engine *e)

@@ -27,7 +27,7 @@ struct bench_engine {
         uint64_t nr_blocks;
 
         struct bench_slot *slots;
-        void *buffers;
+        struct iovec all_buffers;
         struct bench_slot **idle; /* slots to submit */
         unsigned nr_idle;
 
@@ -57,6 +57,9 @@ struct bench_side_ops {
 
 /* Fill in done[] from engine->finished. */
 int bench_take_finished(struct bench_engine *e, struct bench_slot **done);
+
+/* What registering all_buffers gave; false when it failed, which is said. */
+bool bench_registered(struct bench_engine *e, int ret);
 
 extern const struct bench_side_ops bench_raw_side;
 

@@ -12,4 +12,27 @@ struct uext4_file *cli_open_to_write(struct cli *cli, const struct cli_operand *
 /* Say why the operand could not be changed. */
 void cli_fail_change(struct cli *cli, const char *name, int err);
 
+/*
+ * Call the function for each operand, and with `recursive` for all that is below; a symlink at
+ * an operand's end is followed unless told otherwise.  What cannot be had is said.
+ */
+struct cli_each {
+        bool recursive;
+        enum cli_follow follow;
+        void (*change)(struct cli *cli, const char *name, struct uext4_inode *inode,
+                       const struct uext4_stat *st, void *arg);
+        void *arg;
+};
+
+void cli_change_each(struct cli *cli, const struct cli_each *each, char **operands, int nr);
+
+/* For -v, on stdout: "VERB 'FROM'", "VERB 'FROM' -> 'TO'", without the verb when it is NULL. */
+void cli_say_name(const char *verb, const char *from, const char *to);
+
+/* The name in quotes, escaped; to be freed. */
+char *cli_quote(const char *name);
+
+/* umask(2), to look at. */
+uint32_t cli_umask(void);
+
 #endif

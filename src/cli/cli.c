@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * cli.c - messages, options, images and operands (see cli.h).
- *
- * An image is opened once as a device, read-only, and mounted on that: `bench --raw` and
- * `verify` read through the same device what the file system reads through it.
- */
+/* cli.c - messages, options, the end of the program, small things (see cli.h). */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -12,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +71,16 @@ const char *cli_strerror(int err)
         }
 }
 
+/* What cannot go on ends the process; in a shell, the command. */
+static _Noreturn void give_up(struct cli *cli, int status)
+{
+        if (cli->shell) {
+                cli->status = status;
+                longjmp(cli->shell->escape, 1);
+        }
+        exit(status);
+}
+
 void cli_usage_error(struct cli *cli, const char *fmt, ...)
 {
         va_list ap;
@@ -86,7 +90,7 @@ void cli_usage_error(struct cli *cli, const char *fmt, ...)
         va_end(ap);
         fprintf(stderr, "Try 'uext4%s%s --help' for more information.\n",
                 cli->command ? " " : "", cli->command ? cli->command->name : "");
-        exit(CLI_USAGE);
+        give_up(cli, CLI_USAGE);
 }
 
 static _Noreturn void out_of_memory(void)
@@ -118,17 +122,24 @@ static _Noreturn void print_help(struct cli *cli)
 {
         fputs(cli->command->usage, stdout);
         fputs(common_usage, stdout);
+        if (cli->shell)
+                give_up(cli, cli->status);
         cli_exit(cli);
 }
 
-int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts,
-               const struct option *longs)
+typedef int getopt_fn(int argc, char *const *argv, const char *shorts,
+                      const struct option *longs, int *index);
+
+static int get_option(struct cli *cli, getopt_fn *next, int argc, char **argv,
+                      const char *shorts, const struct option *longs)
 {
         for (;;) {
-                int opt = getopt_long(argc, argv, shorts, longs, NULL);
+                int opt = next(argc, argv, shorts, longs, NULL);
 
                 switch (opt) {
                 case 'o':
+                        if (cli->shell)
+                                cli_usage_error(cli, "mount options are those of the shell");
                         add_mount_options(cli, optarg);
                         break;
                 case 'v':
@@ -139,11 +150,56 @@ int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts,
                 case '?': /* getopt has said what is wrong */
                         fprintf(stderr, "Try 'uext4 %s --help' for more information.\n",
                                 cli->command->name);
-                        exit(CLI_USAGE);
+                        give_up(cli, CLI_USAGE);
                 default:
                         return opt;
                 }
         }
+}
+
+int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts,
+               const struct option *longs)
+{
+        return get_option(cli, getopt_long, argc, argv, shorts, longs);
+}
+
+int cli_getopt_long_only(struct cli *cli, int argc, char **argv, const char *shorts,
+                         const struct option *longs)
+{
+        return get_option(cli, getopt_long_only, argc, argv, shorts, longs);
+}
+
+const char *cli_one_operand(struct cli *cli, int argc, char **argv)
+{
+        if (argc - optind != 1)
+                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
+        return argv[optind];
+}
+
+char **cli_operands(struct cli *cli, int argc, char **argv, int *ret_nr)
+{
+        static char dot[] = ".", *here[] = {dot};
+
+        *ret_nr = argc - optind;
+        if (*ret_nr > 0)
+                return argv + optind;
+        if (!cli->shell)
+                cli_usage_error(cli, "missing operand");
+        *ret_nr = 1;
+        return here;
+}
+
+const char *cli_one_operand_json(struct cli *cli, int argc, char **argv, bool *ret_json)
+{
+        static const struct option longs[] = {
+                {"json", no_argument, NULL, CLI_OPT_FIRST},
+                CLI_LONG_OPTIONS,
+        };
+
+        *ret_json = false;
+        while (cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs) != -1)
+                *ret_json = true;
+        return cli_one_operand(cli, argc, argv);
 }
 
 uint64_t cli_option_size(struct cli *cli, const char *option, const char *value, uint64_t min,
@@ -167,134 +223,7 @@ bool cli_option_bool(struct cli *cli, const char *option, const char *value)
         return false;
 }
 
-/* ---- images ------------------------------------------------------------- */
-
-static void log_line(void *arg, int level, const char *text)
-{
-        const struct cli *cli = arg;
-
-        if (level >= LOG_DEBUG && !cli->verbose)
-                return;
-        progress_hide();
-        fprintf(stderr, "uext4: %s\n", text);
-}
-
-struct uext4_mount_params cli_params(struct cli *cli)
-{
-        return (struct uext4_mount_params){
-                .options = cli->mount_options, .log = log_line, .log_arg = cli};
-}
-
-/*
- * Take offset= out of the mount options: a device that is open already is cut here.  Returns
- * the other options, to be freed; the last offset counts.
- */
-static char *take_offset(struct cli *cli, uint64_t *ret_offset)
-{
-        static const char key[] = "offset=";
-        char *copy = cli_strdup(cli->mount_options ? cli->mount_options : ""), *rest = copy;
-        char *options = cli_strdup(cli->writes ? "rw" : "ro"), *option;
-
-        *ret_offset = 0;
-        while ((option = strsep(&rest, ","))) {
-                char *longer;
-
-                if (strncmp(option, key, sizeof(key) - 1) == 0) {
-                        *ret_offset = cli_option_size(cli, "offset", option + sizeof(key) - 1,
-                                                      0, INT64_MAX);
-                        continue;
-                }
-                longer = *option ? cli_printf("%s,%s", options, option) : cli_strdup(options);
-                free(options);
-                options = longer;
-        }
-        free(copy);
-        return options;
-}
-
-static int image_open_device(struct cli *cli, struct cli_image *image, uint64_t offset)
-{
-        struct uext4_bdev *dev;
-        uint32_t flags = cli->writes ? 0 : UEXT4_BDEV_OPEN_READONLY;
-        int ret = uext4_bdev_open(image->uri, flags, log_line, cli, &dev);
-
-        if (ret == 0 && offset > 0) {
-                ret = uext4_bdev_open_slice(dev, offset, 0, &image->dev);
-                if (ret < 0)
-                        uext4_bdev_close(dev);
-        } else if (ret == 0) {
-                image->dev = dev;
-        }
-        if (ret < 0)
-                cli_fail_errno(cli, image->uri, ret);
-        return ret;
-}
-
-static void fail_mount(struct cli *cli, const char *uri, int err)
-{
-        if (err == -EROFS)
-                cli_fail(cli, uri,
-                         "the journal must be replayed first; "
-                         "-o noload reads the image as it is");
-        else if (err == -EINVAL)
-                cli_fail(cli, uri, "cannot mount: no ext4 file system, or wrong options");
-        else
-                cli_fail(cli, uri, "cannot mount: %s", cli_strerror(err));
-}
-
-static int image_mount(struct cli *cli, struct cli_image *image)
-{
-        struct uext4_mount_params params = {.log = log_line, .log_arg = cli};
-        uint64_t offset;
-        char *options = take_offset(cli, &offset);
-        int ret = image_open_device(cli, image, offset);
-
-        if (ret == 0) {
-                params.options = options;
-                ret = uext4_mount_bdev(image->dev, &params, &image->fs);
-                if (ret < 0) {
-                        fail_mount(cli, image->uri, ret);
-                        uext4_bdev_close(image->dev);
-                }
-        }
-        free(options);
-        return ret;
-}
-
-struct cli_image *cli_image_get(struct cli *cli, const char *uri)
-{
-        struct cli_image *image;
-
-        for (image = cli->images; image; image = image->next)
-                if (strcmp(image->uri, uri) == 0)
-                        return image;
-        image = cli_alloc(1, sizeof(*image));
-        image->uri = cli_strdup(uri);
-        if (image_mount(cli, image) < 0) {
-                free(image->uri);
-                free(image);
-                return NULL;
-        }
-        image->next = cli->images;
-        cli->images = image;
-        return image;
-}
-
-static void images_close(struct cli *cli)
-{
-        while (cli->images) {
-                struct cli_image *image = cli->images;
-                int ret = uext4_unmount(image->fs);
-
-                if (ret < 0)
-                        cli_fail(cli, image->uri, "cannot unmount: %s", cli_strerror(ret));
-                if (ret != -EBUSY)
-                        uext4_bdev_close(image->dev);
-                cli->images = image->next;
-                free(image->uri);
-                free(image);
-        }
-}
+/* ---- the end -------------------------------------------------------------- */
 
 /* A full disk may show only here.  A stdout that was closed from the start is no error while
  * nothing was written to it. */
@@ -311,106 +240,10 @@ static void stdout_close(struct cli *cli)
 void cli_exit(struct cli *cli)
 {
         progress_hide();
-        images_close(cli);
+        cli_images_close(cli);
         free(cli->mount_options);
         stdout_close(cli);
         exit(cli->status);
-}
-
-/* ---- operands ----------------------------------------------------------- */
-
-/* The length of a URI scheme that the library knows, with its colon. */
-static size_t scheme_length(const char *uri)
-{
-        static const char *const schemes[] = {"file:", "mmap:", "mem:"};
-
-        for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-                if (strncmp(uri, schemes[i], strlen(schemes[i])) == 0)
-                        return strlen(schemes[i]);
-        return 0;
-}
-
-/*
- * An image's name may hold ":/" itself, and a path in it too.  The first ":/" behind a file
- * that exists is the one; when no such file exists, the last one, so that the message names the
- * image that was most likely meant.
- */
-size_t cli_operand_split(const char *arg)
-{
-        size_t scheme = scheme_length(arg), last = strlen(arg);
-
-        for (const char *at = strstr(arg + scheme, ":/"); at; at = strstr(at + 1, ":/")) {
-                char *left = strndup(arg + scheme, (size_t)(at - arg) - scheme);
-                bool exists;
-
-                if (!left)
-                        out_of_memory();
-                exists = *left && access(left, F_OK) == 0;
-                free(left);
-                last = (size_t)(at - arg);
-                if (exists)
-                        break;
-        }
-        return last;
-}
-
-bool cli_operand_open(struct cli *cli, const char *arg, enum cli_follow follow,
-                      struct cli_operand *ret_op)
-{
-        size_t split = cli_operand_split(arg);
-        struct cli_operand op = {.arg = cli_printf("%s%s", arg, arg[split] ? "" : ":/")};
-        char *uri = cli_strdup(arg);
-        int ret;
-
-        uri[split] = '\0';
-        op.image = cli_image_get(cli, uri);
-        free(uri);
-        if (!op.image) {
-                free(op.arg);
-                return false;
-        }
-        op.path = cli_strdup(arg[split] ? arg + split + 1 : "/");
-        ret = uext4_resolve(op.image->fs, op.path, follow == CLI_NOFOLLOW ? UEXT4_NOFOLLOW : 0,
-                            &op.inode);
-        if (ret == 0)
-                ret = uext4_stat(op.inode, &op.st);
-        if (ret < 0) {
-                cli_fail_errno(cli, arg, ret);
-                cli_operand_close(&op);
-                return false;
-        }
-        *ret_op = op;
-        return true;
-}
-
-bool cli_operand_exists(struct cli *cli, const char *arg)
-{
-        size_t split = cli_operand_split(arg);
-        char *uri = cli_printf("%.*s", (int)split, arg);
-        struct cli_image *image = cli_image_get(cli, uri);
-        struct uext4_inode *inode;
-        int ret = -ENOENT;
-
-        free(uri);
-        if (image)
-                ret = uext4_resolve(image->fs, arg[split] ? arg + split + 1 : "/", 0, &inode);
-        if (ret == 0)
-                uext4_inode_put(inode);
-        return ret != -ENOENT;
-}
-
-void cli_operand_close(struct cli_operand *op)
-{
-        uext4_inode_put(op->inode);
-        free(op->path);
-        free(op->arg);
-}
-
-char *cli_operand_name(const struct cli_operand *op, const char *path)
-{
-        bool slash = op->arg[strlen(op->arg) - 1] == '/' || !*path;
-
-        return cli_printf("%s%s%s", op->arg, slash ? "" : "/", path);
 }
 
 /* ---- small things ------------------------------------------------------- */

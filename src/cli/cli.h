@@ -12,6 +12,7 @@
  */
 
 #include <getopt.h>
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,23 +34,41 @@ struct cli_command {
         const char *usage;   /* what `uext4 NAME --help` prints, without the common options */
         void (*run)(struct cli *cli, int argc, char **argv);
         bool writes; /* it changes images always: see struct cli */
+        bool alone;  /* it takes an image for itself, or means a whole one: not for `sh` */
 };
 
+extern const struct cli_command cli_attr;
 extern const struct cli_command cli_bench;
 extern const struct cli_command cli_cat;
+extern const struct cli_command cli_chmod;
+extern const struct cli_command cli_chown;
+extern const struct cli_command cli_cp;
+extern const struct cli_command cli_df;
+extern const struct cli_command cli_du;
 extern const struct cli_command cli_exercise;
 extern const struct cli_command cli_fallocate;
+extern const struct cli_command cli_find;
 extern const struct cli_command cli_get;
 extern const struct cli_command cli_info;
 extern const struct cli_command cli_journal;
+extern const struct cli_command cli_ln;
 extern const struct cli_command cli_ls;
 extern const struct cli_command cli_map;
+extern const struct cli_command cli_mkdir;
+extern const struct cli_command cli_mv;
 extern const struct cli_command cli_put;
 extern const struct cli_command cli_recover;
 extern const struct cli_command cli_rm;
+extern const struct cli_command cli_sh;
 extern const struct cli_command cli_stat;
+extern const struct cli_command cli_tar;
+extern const struct cli_command cli_touch;
 extern const struct cli_command cli_truncate;
 extern const struct cli_command cli_verify;
+
+/* The command of that name, or NULL; and all of them by number, NULL behind the last. */
+const struct cli_command *cli_find_command(const char *name);
+const struct cli_command *cli_nth_command(size_t n);
 
 /* A mounted image, kept until the command ends. */
 struct cli_image {
@@ -59,12 +78,20 @@ struct cli_image {
         struct uext4_fs *fs;
 };
 
+/* Where the commands of `sh` run: operands are paths of its image. */
+struct cli_shell {
+        char *image;    /* its URI */
+        char *cwd;      /* absolute, without a slash behind but for the root */
+        jmp_buf escape; /* out of a command that cannot go on */
+};
+
 struct cli {
         const struct cli_command *command; /* NULL while none was chosen */
         char *mount_options;               /* what -o gave, NULL for nothing */
         bool verbose;                      /* -v */
         bool writes;                       /* images are mounted to be changed, else `ro` */
         int status;                        /* exit status so far */
+        struct cli_shell *shell;           /* NULL outside of one */
         struct cli_image *images;
 };
 
@@ -85,6 +112,9 @@ const char *cli_strerror(int err);
 /* Says it, points to --help and exits with CLI_USAGE. */
 _Noreturn void cli_usage_error(struct cli *cli, const char *fmt, ...)
         __attribute__((format(printf, 2, 3)));
+
+/* Unmounts everything. */
+void cli_images_close(struct cli *cli);
 
 /* Unmounts everything, flushes stdout, whose failure is a failure, and exits. */
 _Noreturn void cli_exit(struct cli *cli);
@@ -111,6 +141,19 @@ enum {
 int cli_getopt(struct cli *cli, int argc, char **argv, const char *shorts,
                const struct option *longs);
 
+/* The same, and one dash is as good as two for a long option. */
+int cli_getopt_long_only(struct cli *cli, int argc, char **argv, const char *shorts,
+                         const struct option *longs);
+
+/* The only operand; a usage error when there is none, or one more. */
+const char *cli_one_operand(struct cli *cli, int argc, char **argv);
+
+/* All operands; a usage error when there is none, but in a shell the current directory then. */
+char **cli_operands(struct cli *cli, int argc, char **argv, int *ret_nr);
+
+/* The only one, of a command that has no option of its own but --json. */
+const char *cli_one_operand_json(struct cli *cli, int argc, char **argv, bool *ret_json);
+
 /* Parse an option's value within [min, max]; a usage error otherwise. */
 uint64_t cli_option_size(struct cli *cli, const char *option, const char *value, uint64_t min,
                          uint64_t max);
@@ -132,7 +175,7 @@ enum cli_follow {
 
 /* IMAGE:/PATH. */
 struct cli_operand {
-        char *arg; /* for messages: as given, a bare image with ":/" behind it */
+        char *arg; /* for messages: in full, a bare image with ":/" behind it */
         struct cli_image *image;
         char *path; /* absolute, inside the image */
         struct uext4_inode *inode;
@@ -147,8 +190,15 @@ bool cli_operand_open(struct cli *cli, const char *arg, enum cli_follow follow,
                       struct cli_operand *ret_op);
 void cli_operand_close(struct cli_operand *op);
 
+/* The operand as IMAGE:/PATH, which in a shell need not be given so; to be freed. */
+char *cli_operand_full(struct cli *cli, const char *arg);
+
+/* The mounted image of a full operand, and the path in it, "/" for none; on failure it is
+ * said. */
+struct cli_image *cli_operand_image(struct cli *cli, const char *arg, const char **ret_path);
+
 /* False when there is no such file; an image that cannot be mounted is said. */
-bool cli_operand_exists(struct cli *cli, const char *arg);
+bool cli_operand_exists(struct cli *cli, const char *arg, enum cli_follow follow);
 
 /* The name of what lies at `path` below the operand, for messages; to be freed. */
 char *cli_operand_name(const struct cli_operand *op, const char *path);

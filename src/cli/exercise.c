@@ -20,6 +20,7 @@
 
 #include "cli/change.h"
 #include "cli/exercise_log.h"
+#include "cli/random.h"
 #include "cli/text.h"
 
 #define MAX_WRITE  (64u << 10) /* bytes */
@@ -88,13 +89,7 @@ struct exercise {
 
 static uint64_t random_below(struct exercise *x, uint64_t n)
 {
-        uint64_t r = x->random;
-
-        r ^= r >> 12; /* xorshift64* */
-        r ^= r << 25;
-        r ^= r >> 27;
-        x->random = r;
-        return (uint64_t)(((unsigned __int128)(r * 0x2545f4914f6cdd1du) * n) >> 64);
+        return random_scale(random_next(&x->random), n);
 }
 
 static void fail(struct exercise *x, const struct target *t, int err)
@@ -328,8 +323,7 @@ static int target_inode(struct exercise *x, const char *name, struct uext4_inode
         int ret = uext4_lookup(x->op->inode, name, strlen(name), ret_inode);
 
         if (ret == -ENOENT)
-                ret = uext4_create(x->op->inode, name, strlen(name), S_IFREG | 0600, NULL,
-                                   ret_inode);
+                ret = uext4_create(x->op->inode, name, strlen(name), S_IFREG | 0600, ret_inode);
         return ret;
 }
 
@@ -421,7 +415,7 @@ static void exercise_operand(struct cli *cli, const struct options *opt, struct 
                 .opt = opt,
                 .op = op,
                 .next_seq = 1,
-                .random = opt->seed * 2 + 1, /* xorshift must not start at 0 */
+                .random = random_start(opt->seed),
         };
 
         if (op->st.blksize > MAX_WRITE) {
@@ -474,16 +468,16 @@ static void run(struct cli *cli, int argc, char **argv)
                 CLI_LONG_OPTIONS,
         };
         struct options opt = {.writes = 10000, .rounds = 1, .seed = 1, .depth = 32};
+        const char *arg;
         struct cli_operand op;
         int o;
 
         while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs)) != -1)
                 parse_option(cli, o, &opt);
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
+        arg = cli_one_operand(cli, argc, argv);
         if (!opt.log)
                 cli_usage_error(cli, "specify --log");
-        if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
+        if (cli_operand_open(cli, arg, CLI_FOLLOW, &op)) {
                 exercise_operand(cli, &opt, &op);
                 cli_operand_close(&op);
         }
@@ -504,5 +498,6 @@ const struct cli_command cli_exercise = {
                  "      --iodepth=N        writes in flight (default 32)\n"
                  "      --seed=N           of sizes and positions (default 1)\n",
         .run = run,
+        .alone = true,
         .writes = true,
 };

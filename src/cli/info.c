@@ -127,18 +127,6 @@ static json_t *state_json(uint16_t state)
         return array;
 }
 
-static json_t *features_json(const char *features)
-{
-        json_t *array = json_array();
-        char *copy = cli_strdup(features), *rest = copy, *name;
-
-        while ((name = strsep(&rest, " ")))
-                if (*name)
-                        json_push(array, json_text(name));
-        free(copy);
-        return array;
-}
-
 static void print_json(const struct uext4_info *info)
 {
         json_t *top = json_object();
@@ -148,7 +136,7 @@ static void print_json(const struct uext4_info *info)
         json_add_text(top, "label", info->label);
         json_add_text(top, "uuid", uuid);
         json_add_text(top, "last_mounted", info->last_mounted);
-        json_add(top, "features", features_json(info->features));
+        json_add(top, "features", json_words(info->features));
         json_add(top, "state", state_json(info->state));
         json_add_bool(top, "needs_recovery", info->needs_recovery);
         json_add_text(top, "readonly_reason", info->readonly_reason);
@@ -172,31 +160,20 @@ static void print_json(const struct uext4_info *info)
         json_print(top);
 }
 
-enum {
-        OPT_JSON = CLI_OPT_FIRST
-};
-
 static void run(struct cli *cli, int argc, char **argv)
 {
-        static const struct option longs[] = {
-                {"json", no_argument, NULL, OPT_JSON},
-                CLI_LONG_OPTIONS,
-        };
+        bool json;
+        const char *uri = cli_one_operand_json(cli, argc, argv, &json);
         struct cli_image *image;
         struct uext4_info info;
-        bool json = false;
         int ret;
 
-        while (cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs) != -1)
-                json = true;
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
-        image = cli_image_get(cli, argv[optind]);
+        image = cli_image_get(cli, uri);
         if (!image)
                 return;
         ret = uext4_get_info(image->fs, &info);
         if (ret < 0)
-                cli_fail_errno(cli, argv[optind], ret);
+                cli_fail_errno(cli, uri, ret);
         else if (json)
                 print_json(&info);
         else

@@ -106,18 +106,6 @@ static int print_log(struct uext4_journal *journal, const struct uext4_journal_i
 
 /* ---- JSON --------------------------------------------------------------- */
 
-static json_t *features_json(const char *features)
-{
-        json_t *array = json_array();
-        size_t len;
-
-        for (const char *at = features; *at; at += len + (at[len] == ' ')) {
-                len = strcspn(at, " ");
-                json_push(array, json_stringn(at, len));
-        }
-        return array;
-}
-
 static json_t *entry_json(const struct uext4_journal_entry *e, bool has_csum)
 {
         json_t *object = json_object();
@@ -146,7 +134,7 @@ static int print_json(struct uext4_journal *journal, const struct uext4_journal_
         int ret;
 
         json_add_text(top, "uuid", text_uuid(uuid, info->uuid));
-        json_add(top, "features", features_json(info->features));
+        json_add(top, "features", json_words(info->features));
         json_add_uint(top, "block_size", info->block_size);
         json_add_uint(top, "blocks", info->nr_blocks);
         json_add_uint(top, "fast_commit_blocks", info->nr_fast_commit_blocks);
@@ -197,23 +185,12 @@ static void show(struct cli *cli, const char *uri, bool json)
         uext4_journal_close(journal);
 }
 
-enum {
-        OPT_JSON = CLI_OPT_FIRST
-};
-
 static void run(struct cli *cli, int argc, char **argv)
 {
-        static const struct option longs[] = {
-                {"json", no_argument, NULL, OPT_JSON},
-                CLI_LONG_OPTIONS,
-        };
-        bool json = false;
+        bool json;
+        const char *uri = cli_one_operand_json(cli, argc, argv, &json);
 
-        while (cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs) != -1)
-                json = true;
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
-        show(cli, argv[optind], json);
+        show(cli, uri, json);
 }
 
 const struct cli_command cli_journal = {
@@ -227,4 +204,5 @@ const struct cli_command cli_journal = {
                  "\n"
                  "      --json             print JSON\n",
         .run = run,
+        .alone = true,
 };

@@ -89,6 +89,18 @@ void json_add_text(json_t *object, const char *key, const char *text)
         json_add(object, key, json_text(text));
 }
 
+json_t *json_words(const char *text)
+{
+        json_t *array = json_array();
+        char *copy = cli_strdup(text), *rest = copy, *word;
+
+        while ((word = strsep(&rest, " ")))
+                if (*word)
+                        json_push(array, json_text(word));
+        free(copy);
+        return array;
+}
+
 void json_print(json_t *value)
 {
         check(!value);

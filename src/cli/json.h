@@ -20,6 +20,9 @@ void json_add_bool(json_t *object, const char *key, int b);
 void json_add_text(json_t *object, const char *key, const char *text);
 json_t *json_text(const char *text);
 
+/* An array of the words of `text`, which spaces part. */
+json_t *json_words(const char *text);
+
 /* Append to an array. */
 void json_push(json_t *array, json_t *value);
 

@@ -386,23 +386,23 @@ static void run(struct cli *cli, int argc, char **argv)
         };
         struct options opt = {.escape = isatty(STDOUT_FILENO), .now = time(NULL)};
         struct cli_operand *ops;
+        char **operands;
         size_t nr = 0;
-        int o;
+        int o, nr_operands;
 
         while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS "abdilR", longs)) != -1)
                 parse_option(o, &opt);
-        if (optind == argc)
-                cli_usage_error(cli, "missing operand");
-        ops = cli_alloc((size_t)(argc - optind), sizeof(*ops));
-        for (int i = optind; i < argc; i++) {
+        operands = cli_operands(cli, argc, argv, &nr_operands);
+        ops = cli_alloc((size_t)nr_operands, sizeof(*ops));
+        for (int i = 0; i < nr_operands; i++) {
                 /* As ls: a symlink that is given is followed, but not with -l or -d. */
                 bool follow = !opt.longer && !opt.directory;
 
-                if (cli_operand_open(cli, argv[i], follow ? CLI_FOLLOW : CLI_NOFOLLOW,
+                if (cli_operand_open(cli, operands[i], follow ? CLI_FOLLOW : CLI_NOFOLLOW,
                                      &ops[nr]))
                         nr++;
         }
-        list_operands(cli, &opt, ops, nr, argc - optind > 1);
+        list_operands(cli, &opt, ops, nr, nr_operands > 1);
         for (size_t i = 0; i < nr; i++)
                 cli_operand_close(&ops[i]);
         free(ops);

@@ -14,9 +14,11 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info,     &cli_ls,        &cli_stat,  &cli_cat,     &cli_get,
-        &cli_put,      &cli_map,       &cli_bench, &cli_verify,  &cli_journal,
-        &cli_truncate, &cli_fallocate, &cli_rm,    &cli_recover, &cli_exercise,
+        &cli_info,   &cli_ls,       &cli_stat,      &cli_cat,      &cli_find,  &cli_du,
+        &cli_df,     &cli_get,      &cli_put,       &cli_tar,      &cli_cp,    &cli_mv,
+        &cli_ln,     &cli_rm,       &cli_mkdir,     &cli_chmod,    &cli_chown, &cli_touch,
+        &cli_attr,   &cli_truncate, &cli_fallocate, &cli_sh,       &cli_map,   &cli_bench,
+        &cli_verify, &cli_journal,  &cli_recover,   &cli_exercise,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -35,13 +37,16 @@ static void print_help(void)
               "      --version  print the version\n"
               "\n"
               "IMAGE is a file or block device, or a URI: file:PATH or mmap:PATH.\n"
-              "Nothing but `put`, `truncate`, `fallocate`, `rm`, `recover`, `exercise` and, "
-              "if\n"
-              "told to, `bench` ever writes to it.\n",
+              "Commands that only read never write to it.\n",
               stdout);
 }
 
-static const struct cli_command *find_command(const char *name)
+const struct cli_command *cli_nth_command(size_t n)
+{
+        return n < NR_COMMANDS ? commands[n] : NULL;
+}
+
+const struct cli_command *cli_find_command(const char *name)
 {
         for (size_t i = 0; i < NR_COMMANDS; i++)
                 if (strcmp(commands[i]->name, name) == 0)
@@ -61,7 +66,7 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[1], "--version") == 0) {
                 printf("uext4 %s\n", uext4_version());
         } else {
-                cli.command = find_command(argv[1]);
+                cli.command = cli_find_command(argv[1]);
                 if (!cli.command)
                         cli_usage_error(&cli, "unknown command '%s'", argv[1]);
                 cli.writes = cli.command->writes;

@@ -395,6 +395,7 @@ static void run(struct cli *cli, int argc, char **argv)
                 CLI_LONG_OPTIONS,
         };
         struct options opt = {0};
+        const char *arg;
         struct cli_operand op;
         int o;
 
@@ -404,9 +405,8 @@ static void run(struct cli *cli, int argc, char **argv)
                 else
                         opt.json = true;
         }
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
-        if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
+        arg = cli_one_operand(cli, argc, argv);
+        if (cli_operand_open(cli, arg, CLI_FOLLOW, &op)) {
                 map_operand(cli, &opt, &op);
                 cli_operand_close(&op);
         }

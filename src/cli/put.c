@@ -1,379 +1,210 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * put.c - `uext4 put`: copy files into an image.
- *
- * Names are made one after the other; contents are written by the writer, which has requests of
- * several files under way.  Nothing that exists is written to: with -f the old name is removed
- * first.  A file whose contents could not all be written is removed again, for half a file
- * must not look whole.
- */
+/* put.c - `uext4 put`: copy files and trees of the host into an image (see build.h). */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/change.h"
+#include "cli/copy.h"
 #include "cli/progress.h"
 #include "cli/text.h"
-#include "cli/writer.h"
-
-struct options {
-        bool force, no_clobber, buffered, sync;
-};
 
 struct put {
         struct cli *cli;
-        const struct options *opt;
-        struct writer *writer;
-        bool broken; /* the writer is */
-
-        /* The target: a directory of the image, and with `name` the new name in it, else each
-         * source keeps its own. */
-        struct cli_operand dir;
-        char *name;
+        struct build *build;
+        struct place to;
+        bool recursive;
 };
-
-/* A file on its way; owned by the writer's job until its end. */
-struct pending {
-        struct put *put;
-        struct uext4_inode *inode;
-        char *source;
-        char *name;   /* in the directory */
-        char *target; /* for messages */
-};
-
-/* ---- names -------------------------------------------------------------- */
-
-/* The last component of a path without the slashes behind it; NULL for "/", "." and "..". */
-static char *base_name(const char *path)
-{
-        size_t end = strlen(path), start;
-        char *name;
-
-        while (end > 0 && path[end - 1] == '/')
-                end--;
-        for (start = end; start > 0 && path[start - 1] != '/';)
-                start--;
-        name = cli_printf("%.*s", (int)(end - start), path + start);
-        if (*name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-                return name;
-        free(name);
-        return NULL;
-}
-
-/* What exists under a name: 1 and its attributes, 0, or -errno. */
-static int find_name(struct put *p, const char *name, struct uext4_stat *ret_st)
-{
-        struct uext4_inode *inode;
-        int ret = uext4_lookup(p->dir.inode, name, strlen(name), &inode);
-
-        if (ret < 0)
-                return ret == -ENOENT ? 0 : ret;
-        ret = uext4_stat(inode, ret_st);
-        uext4_inode_put(inode);
-        return ret < 0 ? ret : 1;
-}
-
-/* May the name be created?  With -f what is there is removed. */
-static bool make_room(struct put *p, const char *name, const char *target)
-{
-        struct uext4_stat st;
-        int ret = find_name(p, name, &st);
-
-        if (ret == 0)
-                return true;
-        if (ret > 0 && p->opt->no_clobber)
-                return false;
-        if (ret > 0 && S_ISDIR(st.mode))
-                ret = -EISDIR;
-        else if (ret > 0 && !p->opt->force)
-                ret = -EEXIST;
-        else if (ret > 0)
-                ret = uext4_unlink(p->dir.inode, name, strlen(name));
-        if (ret == -EEXIST)
-                cli_fail(p->cli, target, "File exists (-f replaces it)");
-        else if (ret < 0)
-                cli_fail_change(p->cli, target, ret);
-        return ret == 0;
-}
-
-/* ---- one file ----------------------------------------------------------- */
-
-static void pending_free(struct pending *f)
-{
-        uext4_inode_put(f->inode);
-        free(f->source);
-        free(f->name);
-        free(f->target);
-        free(f);
-}
-
-/* The writer's call: all is written, or nothing of it shall stay. */
-static void file_ended(void *arg, void *user, int error, bool reading)
-{
-        struct put *p = arg;
-        struct pending *f = user;
-
-        if (error && reading)
-                cli_fail(p->cli, f->source, "cannot read: %s", cli_strerror(error));
-        else if (error)
-                cli_fail(p->cli, f->target, "cannot write: %s", cli_strerror(error));
-        if (error) {
-                int ret = uext4_unlink(p->dir.inode, f->name, strlen(f->name));
-
-                if (ret < 0)
-                        cli_fail(p->cli, f->target, "cannot remove what was written: %s",
-                                 cli_strerror(ret));
-        }
-        pending_free(f);
-}
-
-/* Open a regular file of the host; its descriptor, or -1, and all is said. */
-static int open_source(struct put *p, const char *source, struct stat *ret_st)
-{
-        /* Opening a fifo must not wait for somebody. */
-        int fd = open(source, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-
-        if (fd < 0 || fstat(fd, ret_st) < 0) {
-                cli_fail_errno(p->cli, source, -errno);
-        } else if (S_ISREG(ret_st->st_mode)) {
-                return fd;
-        } else {
-                cli_fail(p->cli, source,
-                         S_ISDIR(ret_st->st_mode) ? "is a directory; only files are copied"
-                                                  : "is not a regular file");
-        }
-        if (fd >= 0)
-                close(fd);
-        return -1;
-}
-
-static void say_name(const struct pending *f)
-{
-        char *from = text_escape(f->source, strlen(f->source)),
-             *to = text_escape(f->target, strlen(f->target));
-
-        progress_hide();
-        printf("'%s' -> '%s'\n", from, to);
-        free(from);
-        free(to);
-}
-
-/* Make the name, with the owner of the host's file when that could be kept on the host, too. */
-static int create(struct put *p, struct pending *f, const struct stat *st)
-{
-        const struct uext4_cred root = {st->st_uid, st->st_gid}, user = {getuid(), getgid()};
-        const bool keep = geteuid() == 0;
-        uint32_t mode = st->st_mode & (keep ? 07777 : 01777);
-
-        return uext4_create(p->dir.inode, f->name, strlen(f->name), mode, keep ? &root : &user,
-                            &f->inode);
-}
-
-static void put_open_file(struct put *p, const char *source, int fd, const struct stat *st)
-{
-        struct pending *f = cli_alloc(1, sizeof(*f));
-        int ret;
-
-        f->put = p;
-        f->source = cli_strdup(source);
-        f->name = p->name ? cli_strdup(p->name) : base_name(source);
-        f->target = cli_operand_name(&p->dir, f->name);
-        if (!make_room(p, f->name, f->target)) {
-                close(fd);
-                pending_free(f);
-                return;
-        }
-        ret = create(p, f, st);
-        if (ret < 0) {
-                if (ret == -EROFS)
-                        cli_fail_change(p->cli, f->target, ret);
-                else
-                        cli_fail(p->cli, f->target, "cannot create: %s", cli_strerror(ret));
-                close(fd);
-                pending_free(f);
-                return;
-        }
-        if (p->cli->verbose)
-                say_name(f);
-        ret = writer_add(p->writer, f->inode, fd, (uint64_t)st->st_size, f);
-        if (ret < 0) {
-                cli_fail(p->cli, p->dir.arg, "cannot go on writing: %s", cli_strerror(ret));
-                p->broken = true;
-        }
-}
-
-static void put_file(struct put *p, const char *source)
-{
-        struct stat st;
-        int fd = open_source(p, source, &st);
-
-        if (fd >= 0)
-                put_open_file(p, source, fd, &st);
-}
-
-/* ---- the target --------------------------------------------------------- */
 
 /*
- * IMAGE:/PATH without its last component, "IMAGE:/" at least; *ret_name is that component. NULL
- * when there is none.
+ * What the host lets only root keep, nobody else gives away: without being root a copy belongs
+ * to the caller, and has no set-user-ID and set-group-ID.
  */
-static char *split_target(const char *arg, char **ret_name)
+static void take_over(struct object *o)
 {
-        size_t path = cli_operand_split(arg), end = strlen(arg);
-
-        if (!arg[path] || !(*ret_name = base_name(arg + path + 1)))
-                return NULL;
-        while (arg[end - 1] == '/')
-                end--;
-        end -= strlen(*ret_name);
-        return cli_printf("%.*s", (int)end, arg);
+        if (geteuid() == 0)
+                return;
+        o->st.uid = getuid();
+        o->st.gid = getgid();
+        o->st.mode &= ~(uint32_t)(S_ISUID | S_ISGID);
 }
 
-static bool target_is_dir(struct cli *cli, const char *arg, bool *ret_mounted)
+static int next_of_caller(void *arg, struct copy_item *ret_item)
 {
-        size_t split = cli_operand_split(arg);
-        char *uri = cli_printf("%.*s", (int)split, arg);
-        struct cli_image *image = cli_image_get(cli, uri);
-        struct uext4_inode *inode;
-        struct uext4_stat st = {0};
+        struct copy_source from = copy_from_host(arg);
+        int ret = from.next(from.arg, ret_item);
 
-        free(uri);
-        *ret_mounted = image != NULL;
-        if (!image ||
-            uext4_resolve(image->fs, arg[split] ? arg + split + 1 : "/", 0, &inode) < 0)
-                return false;
-        if (uext4_stat(inode, &st) < 0)
-                st.mode = 0;
-        uext4_inode_put(inode);
-        return S_ISDIR(st.mode);
+        take_over(&ret_item->object);
+        return ret;
 }
 
-/* As cp: into DST when it is a directory, else DST is the new name of the only source. */
-static bool find_target(struct put *p, const char *arg, int nr_sources)
+static void put_tree(struct put *p, const char *source, const char *name, const char *target)
 {
-        bool mounted, found;
-        char *dir;
+        struct copy_source from;
+        struct copy_host *host;
+        int ret = copy_host_new(source, false, &host);
 
-        if (target_is_dir(p->cli, arg, &mounted))
-                return cli_operand_open(p->cli, arg, CLI_FOLLOW, &p->dir);
-        if (!mounted)
-                return false;
-        dir = split_target(arg, &p->name);
-        if (!dir || nr_sources > 1 || arg[strlen(arg) - 1] == '/') {
-                cli_fail_errno(p->cli, arg, dir ? -ENOTDIR : -ENOENT);
-                free(dir);
-                return false;
+        if (ret < 0) {
+                cli_fail_errno(p->cli, source, ret);
+                return;
         }
-        found = cli_operand_open(p->cli, dir, CLI_FOLLOW, &p->dir);
-        free(dir);
-        return found;
+        from = copy_from_host(host);
+        from.next = next_of_caller;
+        copy_tree(p->cli, p->build, &from, p->to.dir, name, target);
+        copy_host_free(host);
 }
 
-/* ---- the command -------------------------------------------------------- */
+/* One that is no directory: a regular file, but with -r anything. */
+static void put_file(struct put *p, const struct object *o, const char *name,
+                     const char *target)
+{
+        if (p->to.name && p->to.slash)
+                cli_fail_errno(p->cli, p->to.arg, -ENOTDIR);
+        else if (!p->recursive && !S_ISREG(o->st.mode))
+                cli_fail(p->cli, o->source, "is not a regular file (-r copies it)");
+        else
+                build_file(p->build, p->to.dir, name, o, target);
+}
 
-static uint64_t sources_size(char **sources, int nr)
+static void put_one(struct put *p, char *source)
+{
+        char *base = text_base_name(source);
+        const char *name = p->to.name ? p->to.name : base;
+        char *target = place_text(&p->to, name ? name : "");
+        struct object o;
+        /* As cp: with -r a symlink is copied, without it is followed. */
+        int ret = object_of_host(AT_FDCWD, source, !p->recursive, source, &o);
+
+        if (ret == 0)
+                take_over(&o);
+        if (ret < 0)
+                cli_fail_errno(p->cli, source, ret);
+        else if (S_ISDIR(o.st.mode) && !p->recursive)
+                cli_fail(p->cli, source, "-r not specified; omitting directory");
+        else if (S_ISDIR(o.st.mode))
+                put_tree(p, source, name, target);
+        else
+                put_file(p, &o, name, target);
+        free(target);
+        free(base);
+}
+
+static uint64_t sources_size(const struct put *p, char **sources, int nr)
 {
         uint64_t size = 0;
         struct stat st;
 
-        for (int i = 0; i < nr; i++) {
-                uint64_t allocated;
-
-                if (stat(sources[i], &st) < 0 || !S_ISREG(st.st_mode))
-                        continue;
-                allocated = (uint64_t)st.st_blocks * 512;
-                size += allocated < (uint64_t)st.st_size ? allocated : (uint64_t)st.st_size;
-        }
+        for (int i = 0; i < nr; i++)
+                if (p->recursive || (stat(sources[i], &st) == 0 && S_ISREG(st.st_mode)))
+                        size += copy_host_size(sources[i], !p->recursive);
         return size;
 }
 
-static void put_all(struct put *p, char **sources, int nr)
+static void put_all(struct put *p, const struct build_options *options, char **sources, int nr)
 {
-        const struct writer_params params = {
-                .depth = WRITER_DEPTH,
-                .request_size = WRITER_REQUEST,
-                .buffered = p->opt->buffered,
-                .sync = p->opt->sync,
-                .ended = file_ended,
-                .arg = p,
-        };
-        int ret = writer_new(p->dir.image->fs, &params, &p->writer);
-
-        if (ret < 0) {
-                cli_fail_errno(p->cli, p->dir.arg, ret);
+        if (!build_new(p->cli, p->to.image, options, &p->build))
                 return;
-        }
         if (progress_wanted())
-                progress_start(sources_size(sources, nr));
-        for (int i = 0; i < nr && !p->broken; i++)
-                put_file(p, sources[i]);
-        ret = p->broken ? 0 : writer_drain(p->writer);
-        if (ret < 0)
-                cli_fail(p->cli, p->dir.arg, "cannot go on writing: %s", cli_strerror(ret));
+                progress_start(sources_size(p, sources, nr));
+        for (int i = 0; i < nr && !build_is_broken(p->build); i++)
+                put_one(p, sources[i]);
+        build_free(p->build);
         progress_stop();
-        writer_free(p->writer);
-        if (p->opt->sync) {
-                ret = uext4_fsync_inode(p->dir.inode);
+        if (options->sync) {
+                int ret = uext4_fsync_inode(p->to.dir);
+
                 if (ret < 0)
-                        cli_fail_change(p->cli, p->dir.arg, ret);
+                        cli_fail_change(p->cli, p->to.arg, ret);
+        }
+}
+
+enum {
+        OPT_DIRECT = CLI_OPT_FIRST,
+        OPT_BUFFERED,
+        OPT_FSYNC,
+};
+
+static void parse_option(struct put *p, struct build_options *options, struct override *v,
+                         int o)
+{
+        switch (o) {
+        case 'f':
+                options->force = true;
+                break;
+        case 'n':
+                options->no_clobber = true;
+                break;
+        case 'r':
+                p->recursive = true;
+                break;
+        case OPT_FSYNC:
+                options->sync = true;
+                break;
+        case OPT_DIRECT: /* the last one counts */
+        case OPT_BUFFERED:
+                options->buffered = o == OPT_BUFFERED;
+                break;
+        default:
+                override_option(v, p->cli, o, optarg);
         }
 }
 
 static void run(struct cli *cli, int argc, char **argv)
 {
-        enum {
-                OPT_DIRECT = CLI_OPT_FIRST,
-                OPT_BUFFERED,
-                OPT_FSYNC,
-        };
         static const struct option longs[] = {
                 {"force", no_argument, NULL, 'f'},
                 {"no-clobber", no_argument, NULL, 'n'},
+                {"recursive", no_argument, NULL, 'r'},
                 {"direct", no_argument, NULL, OPT_DIRECT},
                 {"buffered", no_argument, NULL, OPT_BUFFERED},
                 {"fsync", no_argument, NULL, OPT_FSYNC},
+                OVERRIDE_OPTIONS,
                 CLI_LONG_OPTIONS,
         };
-        struct options opt = {0};
-        struct put p = {.cli = cli, .opt = &opt};
-        int o;
+        struct override override;
+        struct build_options options = {.override = &override};
+        struct put p = {.cli = cli};
+        int o, nr;
 
-        while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS "fn", longs)) != -1) {
-                opt.force |= o == 'f';
-                opt.no_clobber |= o == 'n';
-                opt.sync |= o == OPT_FSYNC;
-                if (o == OPT_DIRECT || o == OPT_BUFFERED) /* the last one counts */
-                        opt.buffered = o == OPT_BUFFERED;
-        }
-        if (argc - optind < 2)
+        override_init(&override, cli);
+        while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS "fnr", longs)) != -1)
+                parse_option(&p, &options, &override, o);
+        nr = argc - 1 - optind;
+        if (nr < 1)
                 cli_usage_error(cli, "missing operand");
-        if (opt.force && opt.no_clobber)
+        if (options.force && options.no_clobber)
                 cli_usage_error(cli, "-f and -n exclude each other");
-        if (find_target(&p, argv[argc - 1], argc - 1 - optind)) {
-                put_all(&p, argv + optind, argc - 1 - optind);
-                cli_operand_close(&p.dir);
+        if (place_open_target(cli, argv[argc - 1], nr == 1, &p.to)) {
+                put_all(&p, &options, argv + optind, nr);
+                place_close(&p.to);
         }
-        free(p.name);
+        override_done(&override);
 }
 
 const struct cli_command cli_put = {
         .name = "put",
-        .summary = "copy files into an image",
+        .summary = "copy files and trees into an image",
         .usage = "Usage: uext4 put [OPTION]... FILE... IMAGE:/PATH\n"
-                 "Copy files to PATH, or into it when it is a directory.  Mode and holes are\n"
-                 "kept, the owner when you are root.\n"
+                 "Copy files, or with -r trees, to PATH, or into it when it is a directory.\n"
+                 "Modes, times, holes, hard links and extended attributes are kept, owners "
+                 "when\n"
+                 "you are root.\n"
                  "\n"
                  "      --buffered         write through files opened without O_DIRECT\n"
                  "      --direct           write by direct I/O (the default)\n"
                  "  -f, --force            replace files that exist\n"
                  "      --fsync            make each file durable before it counts as copied;\n"
-                 "                         without, all are when the command ends\n"
+                 "                         without, all are when the command "
+                 "ends\n" OVERRIDE_USAGE
                  "  -n, --no-clobber       leave files that exist, and say nothing\n"
-                 "  -v, --verbose          print the names, too\n",
+                 "  -r, --recursive        copy directories with all that is in them\n"
+                 "  -v, --verbose          print the names, too\n"
+                 "\n"
+                 "With SOURCE_DATE_EPOCH in the environment the same tree gives the same "
+                 "bytes.\n",
         .run = run,
         .writes = true,
 };

@@ -48,29 +48,16 @@ static void fail(struct cli *cli, const char *uri, int err)
                 cli_fail(cli, uri, "cannot recover: %s", cli_strerror(err));
 }
 
-enum {
-        OPT_JSON = CLI_OPT_FIRST
-};
-
 static void run(struct cli *cli, int argc, char **argv)
 {
-        static const struct option longs[] = {
-                {"json", no_argument, NULL, OPT_JSON},
-                CLI_LONG_OPTIONS,
-        };
-        struct uext4_mount_params params;
+        bool json;
+        const char *uri = cli_one_operand_json(cli, argc, argv, &json);
+        const struct uext4_mount_params params = cli_params(cli);
         struct uext4_recovery recovery;
-        bool json = false;
-        int ret;
+        int ret = uext4_recover(uri, &params, &recovery);
 
-        while (cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs) != -1)
-                json = true;
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
-        params = cli_params(cli);
-        ret = uext4_recover(argv[optind], &params, &recovery);
         if (ret < 0)
-                fail(cli, argv[optind], ret);
+                fail(cli, uri, ret);
         else if (json)
                 print_json(&recovery);
         else
@@ -88,4 +75,5 @@ const struct cli_command cli_recover = {
                 "\n"
                 "      --json             print JSON\n",
         .run = run,
+        .alone = true,
 };

@@ -1,113 +1,117 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* rm.c - `uext4 rm`: remove names of files, in the words of rm(1). */
+/* rm.c - `uext4 rm`: remove names, and with -r trees, in the words of rm(1). */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/change.h"
-#include "cli/text.h"
+#include "cli/place.h"
+#include "cli/walk.h"
 
 struct request {
         bool force; /* what does not exist is no failure */
+        bool recursive;
 };
 
-/* A path, split into the directory and the last name. */
-struct split_path {
-        char *dir;
-        char *name;
-        bool is_dir; /* a slash behind the name, or no name: only a directory can be meant */
-};
-
-static struct split_path split_path(const char *path)
+static void removed(struct cli *cli, const char *name, int ret)
 {
-        size_t end = strlen(path), start;
-        struct split_path s = {0};
-
-        while (end > 0 && path[end - 1] == '/')
-                end--;
-        s.is_dir = path[end] != '\0' || end == 0;
-        start = end;
-        while (start > 0 && path[start - 1] != '/')
-                start--;
-        s.dir = cli_printf("%.*s", start > 0 ? (int)start : 1, start > 0 ? path : "/");
-        s.name = cli_printf("%.*s", (int)(end - start), path + start);
-        return s;
-}
-
-static int remove_name(struct cli_image *image, const struct split_path *s)
-{
-        struct uext4_inode *dir;
-        int ret = uext4_resolve(image->fs, s->dir, 0, &dir);
-
         if (ret < 0)
-                return ret;
-        if (s->is_dir) {
-                struct uext4_inode *inode;
-
-                /* For the right words: it is none, or it is not there. */
-                ret = s->name[0] ? uext4_lookup(dir, s->name, strlen(s->name), &inode)
-                                 : -EISDIR;
-                if (ret == 0) {
-                        struct uext4_stat st;
-
-                        ret = uext4_stat(inode, &st);
-                        if (ret == 0)
-                                ret = (st.mode & 0170000) == 0040000 ? -EISDIR : -ENOTDIR;
-                        uext4_inode_put(inode);
-                }
-        } else {
-                ret = uext4_unlink(dir, s->name, strlen(s->name));
-        }
-        uext4_inode_put(dir);
-        return ret;
+                cli_fail_change(cli, name, ret);
+        else if (cli->verbose)
+                cli_say_name("removed", name, NULL);
 }
 
-static void say_removed(const char *arg)
+/* One item of a tree, the root of which has the name `top` in `top_dir`. */
+static void remove_item(struct cli *cli, const struct place *top, const char *name,
+                        const struct walk_item *item)
 {
-        char *text = text_escape(arg, strlen(arg));
+        struct uext4_inode *dir = item->dir ? item->dir : top->dir;
+        const char *base = item->dir ? item->name : top->name;
+        int ret = item->error;
 
-        printf("removed '%s'\n", text);
-        free(text);
+        if (item->event == WALK_ERROR && item->what) {
+                cli_fail(cli, name, "%s", item->what);
+        } else if (item->event == WALK_FILE) {
+                removed(cli, name, uext4_unlink(dir, base, strlen(base)));
+        } else if (item->event == WALK_LEAVE) {
+                removed(cli, name, uext4_rmdir(dir, base, strlen(base)));
+        } else if (ret < 0) {
+                cli_fail(cli, name, "cannot read: %s", cli_strerror(ret));
+        }
+}
+
+/* All that is in it, and it. */
+static void remove_tree(struct cli *cli, const struct place *p, struct uext4_inode *inode)
+{
+        const struct cli_operand op = {.arg = p->arg, .image = p->image};
+        struct walk *walk = walk_new(p->image->fs, inode);
+        struct walk_item item;
+
+        while (walk_next(walk, &item) > 0) {
+                char *name = cli_operand_name(&op, item.path);
+
+                remove_item(cli, p, name, &item);
+                free(name);
+        }
+        walk_free(walk);
+}
+
+static void remove_found(struct cli *cli, const struct place *p, struct uext4_inode *inode,
+                         const struct uext4_stat *st, const struct request *r)
+{
+        if (S_ISDIR(st->mode) && r->recursive)
+                remove_tree(cli, p, inode);
+        else if (S_ISDIR(st->mode))
+                cli_fail(cli, p->arg, "%s (-r removes it)", cli_strerror(-EISDIR));
+        else if (p->slash)
+                cli_fail_errno(cli, p->arg, -ENOTDIR);
+        else
+                removed(cli, p->arg, uext4_unlink(p->dir, p->name, strlen(p->name)));
 }
 
 static void rm_one(struct cli *cli, const char *arg, const struct request *r)
 {
-        size_t split = cli_operand_split(arg);
-        struct cli_image *image;
-        struct split_path s;
-        char *uri;
+        char *full = cli_operand_full(cli, arg);
+        struct uext4_inode *inode;
+        struct uext4_stat st;
+        struct place p;
         int ret;
 
-        if (!arg[split]) {
-                cli_fail(cli, arg, "an image; name a file in it: IMAGE:/PATH");
-                return;
+        if (!full[cli_operand_split(full)]) {
+                cli_fail(cli, full, "an image; name a file in it: IMAGE:/PATH");
+        } else if (r->force && !cli_operand_exists(cli, full, CLI_NOFOLLOW)) {
+                /* nothing to do */
+        } else if (place_open(cli, full, &p)) {
+                ret = p.name ? place_find(&p, &inode, &st) : -EBUSY;
+                if (ret > 0) {
+                        remove_found(cli, &p, inode, &st, r);
+                        uext4_inode_put(inode);
+                } else if (ret == -EBUSY) {
+                        cli_fail(cli, p.arg,
+                                 "Is a directory without a name of its own: not removed");
+                } else if (ret < 0 || !r->force) {
+                        cli_fail_change(cli, p.arg, ret < 0 ? ret : -ENOENT);
+                }
+                place_close(&p);
         }
-        uri = cli_printf("%.*s", (int)split, arg);
-        image = cli_image_get(cli, uri);
-        free(uri);
-        if (!image)
-                return;
-        s = split_path(arg + split + 1);
-        ret = remove_name(image, &s);
-        if (ret == 0 && cli->verbose)
-                say_removed(arg);
-        else if (ret < 0 && !(r->force && ret == -ENOENT))
-                cli_fail_change(cli, arg, ret);
-        free(s.dir);
-        free(s.name);
+        free(full);
 }
 
 static void run(struct cli *cli, int argc, char **argv)
 {
         static const struct option longs[] = {
                 {"force", no_argument, NULL, 'f'},
+                {"recursive", no_argument, NULL, 'r'},
                 CLI_LONG_OPTIONS,
         };
         struct request r = {0};
+        int o;
 
-        while (cli_getopt(cli, argc, argv, "f" CLI_SHORT_OPTIONS, longs) != -1)
-                r.force = true;
+        while ((o = cli_getopt(cli, argc, argv, "frR" CLI_SHORT_OPTIONS, longs)) != -1) {
+                r.force |= o == 'f';
+                r.recursive |= o == 'r' || o == 'R';
+        }
         if (optind == argc && !r.force)
                 cli_usage_error(cli, "missing operand");
         for (int i = optind; i < argc; i++)
@@ -116,11 +120,13 @@ static void run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cli_rm = {
         .name = "rm",
-        .summary = "remove files",
+        .summary = "remove files and trees",
         .usage = "Usage: uext4 rm [OPTION]... IMAGE:/PATH...\n"
-                 "Remove files, symbolic links and other things that are no directories.\n"
+                 "Remove files, symbolic links and other things, and with -r directories.\n"
                  "\n"
-                 "  -f, --force            say nothing of files that do not exist\n",
+                 "  -f, --force            say nothing of files that do not exist\n"
+                 "  -r, -R, --recursive    remove directories with all that is in them\n"
+                 "  -v, --verbose          print the names\n",
         .run = run,
         .writes = true,
 };

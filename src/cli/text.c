@@ -139,6 +139,22 @@ char *text_escape(const char *s, size_t len)
         return buf;
 }
 
+char *text_base_name(const char *path)
+{
+        size_t end = strlen(path), start;
+        char *name;
+
+        while (end > 0 && path[end - 1] == '/')
+                end--;
+        for (start = end; start > 0 && path[start - 1] != '/';)
+                start--;
+        name = cli_printf("%.*s", (int)(end - start), path + start);
+        if (*name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+                return name;
+        free(name);
+        return NULL;
+}
+
 /* ---- modes -------------------------------------------------------------- */
 
 static const struct {

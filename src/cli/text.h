@@ -24,6 +24,10 @@ const char *text_count(char buf[static TEXT_COUNT_MAX], uint64_t n);
 /* The bytes with everything that a terminal might obey as \n, \t, \\ or \ooo; to be freed. */
 char *text_escape(const char *s, size_t len);
 
+/* The last component of a path, without the slashes behind it, to be freed; NULL for "/", "."
+ * and "..". */
+char *text_base_name(const char *path);
+
 /* "-rwxr-xr-x" */
 #define TEXT_MODE_MAX 11
 const char *text_mode(char buf[static TEXT_MODE_MAX], uint32_t mode);

@@ -125,7 +125,7 @@ static void truncate_one(struct cli *cli, const char *arg, const struct request 
 {
         struct cli_operand op;
 
-        if (r->no_create && !cli_operand_exists(cli, arg))
+        if (r->no_create && !cli_operand_exists(cli, arg, CLI_FOLLOW))
                 return;
         if (!cli_operand_open(cli, arg, CLI_FOLLOW, &op))
                 return;

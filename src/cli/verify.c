@@ -702,16 +702,16 @@ static void run(struct cli *cli, int argc, char **argv)
         };
         struct options opt = {
                 .depth = READER_DEPTH, .request_size = READER_REQUEST, .raw = true};
+        const char *arg;
         struct cli_operand op;
         int o;
 
         while ((o = cli_getopt(cli, argc, argv, CLI_SHORT_OPTIONS, longs)) != -1)
                 parse_option(cli, o, &opt);
-        if (argc - optind != 1)
-                cli_usage_error(cli, "%s operand", optind == argc ? "missing" : "extra");
+        arg = cli_one_operand(cli, argc, argv);
         if ((uint64_t)opt.request_size * opt.depth > MAX_MEMORY)
                 cli_usage_error(cli, "block size times depth is more than 4 GiB");
-        if (cli_operand_open(cli, argv[optind], CLI_FOLLOW, &op)) {
+        if (cli_operand_open(cli, arg, CLI_FOLLOW, &op)) {
                 verify_operand(cli, &opt, &op);
                 cli_operand_close(&op);
         }
@@ -735,4 +735,5 @@ const struct cli_command cli_verify = {
                  "      --raw=0|1          0: do not measure the raw device\n"
                  "      --json             print JSON\n",
         .run = run,
+        .alone = true,
 };

@@ -232,6 +232,12 @@ static void give(struct walk *walk, enum walk_event event, struct walk_item *ret
         ret_item->name = last_component(walk->path);
 }
 
+/* The directory of an item, when `inside` frames are of its own. */
+static void give_dir(const struct walk *walk, size_t inside, struct walk_item *ret_item)
+{
+        ret_item->dir = walk->nr > inside ? walk->frames[walk->nr - inside - 1].inode : NULL;
+}
+
 static int give_error(struct walk *walk, int error, const char *what,
                       struct walk_item *ret_item)
 {
@@ -252,12 +258,14 @@ static int visit(struct walk *walk, struct uext4_inode *inode, struct walk_item 
                 return give_error(walk, ret, NULL, ret_item);
         if (!S_ISDIR(st.mode)) {
                 give(walk, WALK_FILE, ret_item);
+                give_dir(walk, 0, ret_item);
         } else if (!ino_set_add(&walk->seen, st.ino)) {
                 return give_error(walk, -EUCLEAN, "directory has a second name", ret_item);
         } else {
                 walk->current = NULL;
                 ret = frame_push(walk, inode, &st);
                 give(walk, WALK_ENTER, ret_item);
+                give_dir(walk, 1, ret_item);
                 ret_item->list = &walk->frames[walk->nr - 1].list;
                 ret_item->error = ret;
         }
@@ -287,6 +295,7 @@ static int give_leave(struct walk *walk, struct walk_item *ret_item)
 
         walk->leaving = true;
         give(walk, WALK_LEAVE, ret_item);
+        give_dir(walk, 1, ret_item);
         ret_item->inode = frame->inode;
         ret_item->st = frame->st;
         return 1;

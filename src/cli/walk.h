@@ -57,8 +57,9 @@ enum walk_event {
 /* Valid until the next walk_next(). */
 struct walk_item {
         enum walk_event event;
-        const char *path; /* from the root of the walk, "" for the root itself: "a/b" */
-        const char *name; /* its last component */
+        const char *path;        /* from the root of the walk, "" for the root itself: "a/b" */
+        const char *name;        /* its last component */
+        struct uext4_inode *dir; /* that it was found in; NULL for the root of the walk */
         struct uext4_inode *inode;
         struct uext4_stat st;
         const struct dirlist *list; /* WALK_ENTER */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * writer.c - the contents of host files, written by many requests at once (see writer.h).
+ * writer.c - the contents of files, written by many requests at once (see writer.h).
  *
  * The file gets its size first, as one hole: writes inside of the size need not wait for each
  * other, while each that moves it would.  Whole blocks go through the queue by direct I/O; what
  * is left behind the last of them is less than a block and is written buffered, when the rest
- * is there.  A file that cannot be written directly goes the same way, and its requests end at
- * once.
+ * is there.  So is all of a file that is less than a block.  A file that cannot be written
+ * directly goes the same way, and its requests end at once.
  */
 #include "cli/writer.h"
 
@@ -25,13 +25,14 @@
 struct job {
         struct uext4_inode *inode;
         struct uext4_file *file;
-        int fd;
+        struct content *content; /* until the file is planned */
+        void *tail;              /* what follows the whole blocks; NULL: a hole */
         uint64_t size;
         uint64_t whole; /* bytes: what the queue writes */
         uint64_t block; /* bytes: requests begin and end at multiples */
         unsigned in_flight;
         bool planned; /* all requests have been submitted */
-        bool reading; /* the error is one of the host */
+        bool reading; /* the error is one of the source */
         int error;    /* the first one */
         void *user;
 };
@@ -97,77 +98,50 @@ static void job_fail(struct job *job, int error, bool reading)
         }
 }
 
-/* ---- the host's file ---------------------------------------------------- */
-
-/* Fill the buffer; what a file that has become shorter does not have are zeros. */
-static int read_host(int fd, void *buffer, size_t len, uint64_t pos)
-{
-        size_t done = 0;
-
-        while (done < len) {
-                ssize_t n =
-                        pread(fd, (uint8_t *)buffer + done, len - done, (off_t)(pos + done));
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n == 0)
-                        break;
-                if (n > 0)
-                        done += (size_t)n;
-        }
-        memset((uint8_t *)buffer + done, 0, len - done);
-        return 0;
-}
-
-/*
- * The next data of [pos, end) on the host: 1 and where, 0 none.  A host that knows no holes
- * has data everywhere.
- */
-static int next_data(int fd, uint64_t pos, uint64_t end, uint64_t *ret_pos, uint64_t *ret_end)
-{
-        off_t data = lseek(fd, (off_t)pos, SEEK_DATA), hole;
-
-        *ret_pos = pos;
-        *ret_end = end;
-        if (pos >= end || (data < 0 && errno == ENXIO) || (data >= 0 && (uint64_t)data >= end))
-                return 0;
-        if (data < 0)
-                return 1;
-        if ((uint64_t)data > pos)
-                *ret_pos = (uint64_t)data;
-        hole = lseek(fd, data, SEEK_HOLE);
-        if (hole > data && (uint64_t)hole < end)
-                *ret_end = (uint64_t)hole;
-        return 1;
-}
-
 /* ---- the end of a file -------------------------------------------------- */
 
-/* The part of the last block. */
-static void write_tail(struct job *job)
+/* Read the part of the last block, while the source can be read. */
+static void read_tail(struct job *job)
 {
         uint64_t pos, end, len = job->size - job->whole;
-        struct uext4_file *file;
-        uint8_t *buffer;
-        ssize_t ret;
+        int ret;
 
-        if (job->error || len == 0 || !next_data(job->fd, job->whole, job->size, &pos, &end))
+        if (job->error || len == 0)
                 return;
-        buffer = cli_alloc(len, 1);
-        ret = read_host(job->fd, buffer, len, job->whole);
+        ret = job->content->ops->next_data(job->content, job->whole, job->size, &pos, &end);
+        if (ret > 0) {
+                job->tail = cli_alloc(len, 1);
+                ret = job->content->ops->read(job->content, job->tail, len, job->whole);
+        }
         if (ret < 0)
-                job_fail(job, (int)ret, true);
-        if (ret == 0) {
-                ret = uext4_open(job->inode, O_WRONLY, &file);
+                job_fail(job, ret, true);
+}
+
+/* A file that is less than a block has no size before. */
+static void write_tail(struct job *job)
+{
+        uint64_t len = job->size - job->whole;
+        struct uext4_file *file = job->file;
+        ssize_t ret = 0;
+
+        if (job->error || len == 0)
+                return;
+        if (job->tail) {
+                if (job->whole > 0)
+                        ret = uext4_open(job->inode, O_WRONLY, &file);
                 if (ret == 0) {
-                        ret = uext4_pwrite(file, buffer, len, job->whole);
-                        uext4_close(file);
+                        ret = uext4_pwrite(file, job->tail, len, job->whole);
+                        if (job->whole > 0)
+                                uext4_close(file);
                 }
                 if (ret < 0 || (uint64_t)ret < len)
                         job_fail(job, ret < 0 ? (int)ret : -ENOSPC, false);
                 progress_add(len);
+        } else if (job->whole == 0) {
+                ret = uext4_truncate(job->file, job->size);
+                if (ret < 0)
+                        job_fail(job, (int)ret, false);
         }
-        free(buffer);
 }
 
 static void job_end(struct writer *w, struct job *job)
@@ -176,7 +150,7 @@ static void job_end(struct writer *w, struct job *job)
         if (job->error == 0 && w->params.sync)
                 job_fail(job, uext4_fsync(job->file), false);
         uext4_close(job->file);
-        close(job->fd);
+        free(job->tail);
         w->params.ended(w->params.arg, job->user, job->error, job->reading);
         free(job);
 }
@@ -258,7 +232,7 @@ static int write_piece(struct writer *w, struct job *job, uint64_t pos, size_t l
                         return ret;
         }
         slot = w->idle[w->nr_idle - 1];
-        ret = read_host(job->fd, slot->buffer, len, pos);
+        ret = job->content->ops->read(job->content, slot->buffer, len, pos);
         if (ret < 0) {
                 job_fail(job, ret, true);
                 return 0;
@@ -276,9 +250,16 @@ static int write_piece(struct writer *w, struct job *job, uint64_t pos, size_t l
 static int write_whole(struct writer *w, struct job *job)
 {
         const uint64_t request = w->params.request_size;
+        struct content *c = job->content;
         uint64_t pos = 0, end;
+        int more;
 
-        while (job->error == 0 && next_data(job->fd, pos, job->whole, &pos, &end)) {
+        while (job->error == 0 && pos < job->whole) {
+                more = c->ops->next_data(c, pos, job->whole, &pos, &end);
+                if (more < 0)
+                        job_fail(job, more, true);
+                if (more <= 0)
+                        break;
                 pos -= pos % job->block;
                 end += (job->block - end % job->block) % job->block;
                 while (pos < end && job->error == 0) {
@@ -299,26 +280,27 @@ static int write_whole(struct writer *w, struct job *job)
 static int job_open(struct writer *w, struct job *job)
 {
         struct uext4_stat st;
-        int ret = uext4_open(job->inode, O_WRONLY | (w->params.buffered ? 0 : O_DIRECT),
-                             &job->file);
+        int flags = O_WRONLY, ret = uext4_stat(job->inode, &st);
 
-        if (ret == 0)
-                ret = uext4_stat(job->inode, &st);
-        if (ret == 0 && job->size > 0)
-                ret = uext4_truncate(job->file, job->size);
         if (ret < 0)
                 return ret;
         job->block = st.blksize > st.dio_offset_align ? st.blksize : st.dio_offset_align;
         job->whole = job->size - job->size % job->block;
-        return 0;
+        if (job->whole > 0 && !w->params.buffered)
+                flags |= O_DIRECT;
+        ret = uext4_open(job->inode, flags, &job->file);
+        if (ret == 0 && job->whole > 0)
+                ret = uext4_truncate(job->file, job->size);
+        return ret;
 }
 
-int writer_add(struct writer *w, struct uext4_inode *inode, int fd, uint64_t size, void *user)
+int writer_add(struct writer *w, struct uext4_inode *inode, struct content *content,
+               uint64_t size, void *user)
 {
         struct job *job = cli_alloc(1, sizeof(*job));
         int ret;
 
-        *job = (struct job){.inode = inode, .fd = fd, .size = size, .user = user};
+        *job = (struct job){.inode = inode, .content = content, .size = size, .user = user};
         ret = job_open(w, job);
         if (ret < 0)
                 job_fail(job, ret, false);
@@ -327,6 +309,8 @@ int writer_add(struct writer *w, struct uext4_inode *inode, int fd, uint64_t siz
                 if (ret < 0)
                         return ret;
         }
+        read_tail(job);
+        job->content = NULL;
         job->planned = true;
         job_may_end(w, job);
         return 0;

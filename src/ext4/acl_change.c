@@ -198,13 +198,12 @@ static uint16_t mask_with_mode(struct ext4_acl *acl, uint16_t mode)
         return (mode & (uint16_t)~0777u) | ext4_acl_mode(acl, &same);
 }
 
-/* ---- inheriting ---- */
-
-/* The default ACL of a directory, as on disk.  0 bytes: there is none. */
-static int read_default(struct ext4_inode *dir, void **ret_value, size_t *ret_size)
+/* An ACL, as on disk.  0 bytes: there is none. */
+static int read_value(struct ext4_inode *inode, uint8_t index, void **ret_value,
+                      size_t *ret_size)
 {
-        const struct ext4_xattr_key key = {EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT, "", 0};
-        ssize_t len = ext4_xattr_get_locked(dir, &key, NULL, 0);
+        const struct ext4_xattr_key key = {index, "", 0};
+        ssize_t len = ext4_xattr_get_locked(inode, &key, NULL, 0);
 
         *ret_size = 0;
         if (len <= 0)
@@ -212,18 +211,48 @@ static int read_default(struct ext4_inode *dir, void **ret_value, size_t *ret_si
         *ret_value = mem_alloc((size_t)len);
         if (!*ret_value)
                 return -ENOMEM;
-        len = ext4_xattr_get_locked(dir, &key, *ret_value, (size_t)len);
+        len = ext4_xattr_get_locked(inode, &key, *ret_value, (size_t)len);
         if (len < 0)
                 return (int)len;
         *ret_size = (size_t)len;
         return 0;
 }
 
+int ext4_acl_with_mode(struct ext4_inode *inode, uint16_t mode, void **ret_value,
+                       size_t *ret_size)
+{
+        const struct ext4_where at = ext4_at(inode, 0);
+        _cleanup_mem_ void *value = NULL;
+        struct ext4_acl acl;
+        size_t size;
+        int ret = read_value(inode, EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, &value, &size);
+
+        *ret_value = NULL;
+        if (ret < 0 || size == 0)
+                return ret;
+        ret = ext4_acl_of_disk(&acl, &at, value, size);
+        if (ret == 0 && acl.nr > 0) {
+                class_of(&acl, ACL_USER_OBJ)->perm = mode >> 6 & MAX_PERM;
+                group_class(&acl)->perm = mode >> 3 & MAX_PERM;
+                class_of(&acl, ACL_OTHER)->perm = mode & MAX_PERM;
+                *ret_value = ext4_acl_to_disk(&acl, ret_size);
+                ret = *ret_value ? 0 : -ENOMEM;
+        }
+        ext4_acl_done(&acl);
+        return ret;
+}
+
+/* ---- inheriting ---- */
+
 static int put_block(struct jbd2_handle *h, struct ext4_inode *dir, struct ext4_xattr_set *set,
                      struct ext4_inherited *inh)
 {
         struct ext4_fs *fs = dir->fs;
-        const struct ext4_alloc a = {.inode = dir, .len = 1, .flags = EXT4_ALLOC_META};
+        const struct ext4_alloc a = {
+                .inode = dir,
+                .len = 1,
+                .flags = EXT4_ALLOC_META | ext4_alloc_rights(fs),
+        };
         struct buf *buf = NULL;
         uint32_t nr;
         void *bytes;
@@ -318,11 +347,12 @@ int ext4_acl_inherit(struct jbd2_handle *h, struct ext4_inode *dir, uint16_t mod
         *ret_inherited = (struct ext4_inherited){.mode = mode, .ibody_size = ibody_size};
         if (S_ISLNK(mode) || !S_ISDIR(dir->mode))
                 return 0;
-        ret = read_default(dir, &value, &size);
+        ret = read_value(dir, EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT, &value, &size);
         if (ret < 0 || size == 0)
                 return ret;
         ret = ext4_acl_of_disk(&acl, &at, value, size);
-        if (ret == 0 && acl.nr > 0)
+        ret_inherited->has_acl = ret == 0 && acl.nr > 0;
+        if (ret_inherited->has_acl)
                 ret = inherit(h, dir, &acl, value, size, ret_inherited);
         ext4_acl_done(&acl);
         return ret;

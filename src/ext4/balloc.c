@@ -10,7 +10,7 @@
  *   2. at the goal: whatever is free there continues what the file has;
  *   3. from the goal's group on round all groups, a run that takes the request and a window
  *      behind it; then one that takes the request; then the longest ones left;
- *   4. once more, after all windows were dropped.
+ *   4. again, after all windows were dropped.
  *
  * Which groups can have a run of some length is known without their locks as an upper bound; so
  * a round over many groups is cheap, and only promising ones are locked and loaded.
@@ -23,13 +23,16 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "ext4/perm.h"
 #include "util/alloc.h"
 
 #define POOL_PART    50 /* of all clusters, kept for completion work, */
 #define POOL_MOST    4096
 #define LOADS_MOST   8 /* bitmaps read for the sake of a window */
 #define RETRIES_MOST 3
+#define AGAIN_MOST   8 /* searches after one that found nothing */
 
 /* ---- the mount ---- */
 
@@ -65,7 +68,7 @@ static int add_group(struct ext4_fs *fs, ext4_group_t group)
                 return ret;
         gs->free = g.free_clusters;
         gs->longest = g.free_clusters;
-        b->free += g.free_clusters;
+        ext4_clusters_give(b, g.free_clusters);
         return 0;
 }
 
@@ -177,6 +180,18 @@ bool ext4_reserved_is_for(const struct ext4_fs *fs, uint32_t uid, uint32_t gid)
         return uid == 0 || uid == o->resuid || (o->resgid && gid == o->resgid);
 }
 
+unsigned ext4_alloc_rights(const struct ext4_fs *fs)
+{
+        const struct ext4_cred *cred = ext4_cred_get();
+
+        if (!cred)
+                return ext4_reserved_is_for(fs, geteuid(), getegid()) ? EXT4_ALLOC_RESERVED : 0;
+        return (cred->caps >> CAP_SYS_RESOURCE & 1) ||
+                               ext4_reserved_is_for(fs, cred->uid, cred->gid)
+                       ? EXT4_ALLOC_RESERVED
+                       : 0;
+}
+
 /* Clusters that a request with these flags must leave. */
 static int64_t floor_of(const struct ext4_balloc *b, unsigned flags)
 {
@@ -187,19 +202,44 @@ static int64_t floor_of(const struct ext4_balloc *b, unsigned flags)
         return (int64_t)(b->pool + b->reserved);
 }
 
-/* Take up to `nr` clusters out of the count; 0: none are left for this request. */
-static uint32_t claim(struct ext4_balloc *b, uint32_t nr, unsigned flags)
+/* Take least .. most out of a count, and leave `lowest`; or take nothing. */
+static uint64_t take_from(_Atomic int64_t *count, uint64_t least, uint64_t most, int64_t lowest)
 {
-        int64_t lowest = floor_of(b, flags);
-        int64_t old = atomic_load(&b->free);
-        uint32_t got;
+        int64_t old = atomic_load(count);
+        uint64_t got;
 
         do {
-                if (old <= lowest)
+                if (old <= lowest || (uint64_t)(old - lowest) < least)
                         return 0;
-                got = (uint32_t)min_t(int64_t, nr, old - lowest);
-        } while (!atomic_compare_exchange_weak(&b->free, &old, old - got));
+                got = min_t(uint64_t, most, (uint64_t)(old - lowest));
+        } while (!atomic_compare_exchange_weak(count, &old, old - (int64_t)got));
         return got;
+}
+
+uint64_t ext4_clusters_claim(struct ext4_balloc *b, uint64_t least, uint64_t most,
+                             unsigned flags)
+{
+        uint64_t got = take_from(&b->free, least, most, floor_of(b, flags));
+        uint64_t ready;
+
+        if (got == 0)
+                return 0;
+        ready = take_from(&b->ready, least, got,
+                          flags & EXT4_ALLOC_POOL ? 0 : (int64_t)b->pool);
+        atomic_fetch_add(&b->free, got - ready);
+        return ready;
+}
+
+void ext4_clusters_give(struct ext4_balloc *b, uint64_t nr)
+{
+        atomic_fetch_add(&b->ready, nr);
+        atomic_fetch_add(&b->free, nr);
+}
+
+void ext4_clusters_charge(struct ext4_balloc *b, uint64_t nr)
+{
+        atomic_fetch_sub(&b->free, nr);
+        atomic_fetch_sub(&b->ready, nr);
 }
 
 int ext4_balloc_retry(struct ext4_fs *fs, int *tries)
@@ -211,7 +251,7 @@ int ext4_balloc_retry(struct ext4_fs *fs, int *tries)
         ++*tries;
         /* A commit by somebody else may have brought something back meanwhile. */
         if (fs->balloc->nr_pending == 0)
-                return ext4_free_clusters(fs) > fs->balloc->pool + fs->balloc->reserved;
+                return ext4_free_clusters(fs) > 0;
         ret = jbd2_commit_all(fs->journal);
         return ret < 0 ? ret : 1;
 }
@@ -229,6 +269,7 @@ struct search {
         uint32_t from;      /* cluster in it */
         bool has_goal;      /* that one exactly, if it is free */
         unsigned nr_loads;  /* bitmaps read for the sake of a window */
+        unsigned nr_again;  /* searches after the first */
         int err;            /* of a group that could not be looked at */
 
         ext4_group_t group; /* result */
@@ -421,16 +462,41 @@ static int take_from_window(struct search *s)
         return pass_over(s, ret);
 }
 
+/*
+ * No window of space that is claimed or promised.  (Others may be in windows by the time it is
+ * wanted: then they are dropped.)
+ */
+static uint32_t want_of(const struct search *s)
+{
+        uint32_t want = ext4_window_want(s->req, s->need);
+
+        return atomic_load(&s->fs->balloc->ready) < (int64_t)(want - s->need) ? s->need : want;
+}
+
+/*
+ * What was claimed is there, but it may be in windows; and while these are dropped and groups
+ * are looked at one by one, others may move theirs to where one was.  What is promised is
+ * not given up so soon.
+ */
+static bool may_search_again(struct search *s)
+{
+        if (s->nr_again++ >= AGAIN_MOST)
+                return false;
+        if (s->fs->balloc->nr_windows > 0)
+                return true;
+        return (s->req->flags & EXT4_ALLOC_DELAYED) && s->err == 0;
+}
+
 static int find_and_take(struct search *s)
 {
         int ret = take_from_window(s);
 
         if (ret != 0)
                 return ret;
-        s->want = ext4_window_want(s->req, s->need);
+        s->want = want_of(s);
         aim(s);
         ret = search(s);
-        if (ret == 0 && s->fs->balloc->nr_windows > 0) {
+        while (ret == 0 && may_search_again(s)) {
                 ext4_windows_drop_all(s->fs);
                 s->want = s->need;
                 ret = search(s);
@@ -446,16 +512,19 @@ int ext4_balloc(struct jbd2_handle *h, const struct ext4_alloc *req, ext4_fsblk_
         struct ext4_fs *fs = req->inode->fs;
         struct search s = {.h = h, .req = req, .fs = fs};
         uint64_t nr = div_round_up(req->len, 1ull << fs->cluster_bits);
+        bool is_paid = req->flags & EXT4_ALLOC_DELAYED;
         int ret;
 
         assert(req->len > 0);
-        s.need = claim(fs->balloc,
-                       (uint32_t)min_t(uint64_t, nr, fs->blocks_per_group >> fs->cluster_bits),
-                       req->flags);
-        if (s.need == 0)
+        nr = min_t(uint64_t, nr, fs->blocks_per_group >> fs->cluster_bits);
+        if (!is_paid)
+                nr = ext4_clusters_claim(fs->balloc, 1, nr, req->flags);
+        if (nr == 0)
                 return -ENOSPC;
+        s.need = (uint32_t)nr;
         ret = find_and_take(&s);
-        atomic_fetch_add(&fs->balloc->free, s.need - s.run.len);
+        if (!is_paid)
+                ext4_clusters_give(fs->balloc, s.need - s.run.len);
         if (ret < 0)
                 return ret;
         *ret_pblk = ext4_cluster_block(fs, s.group, s.run.start);

@@ -44,7 +44,13 @@ enum ext4_alloc_flags {
         EXT4_ALLOC_RESERVED = 1u << 2,  /* may use what is reserved for root */
         EXT4_ALLOC_POOL = 1u << 3,      /* may use all: work that must not fail (C33) */
         EXT4_ALLOC_NO_WINDOW = 1u << 4, /* all that will be wanted is asked for: fallocate */
+        EXT4_ALLOC_DELAYED = 1u << 5,   /* its inode has promises for it (delayed.h) */
+        EXT4_ALLOC_KEPT = 1u << 6, /* a map's block, for data that is in memory only: by the
+                                    * promises for the map, then as with POOL */
 };
+
+/* The right to space that not everybody has: whoever has it for data has it for the map. */
+#define EXT4_ALLOC_RIGHTS ((unsigned)(EXT4_ALLOC_RESERVED | EXT4_ALLOC_POOL))
 
 struct ext4_alloc {
         struct ext4_inode *inode; /* whose; its map lock is held exclusive for DATA */
@@ -77,11 +83,15 @@ must_check int ext4_balloc_retry(struct ext4_fs *fs, int *tries);
 /* Whether this user may use the reserved blocks: the superblock's or the mount's, or root. */
 bool ext4_reserved_is_for(const struct ext4_fs *fs, uint32_t uid, uint32_t gid);
 
+/* What the caller, whoever owns the file, may use: EXT4_ALLOC_RESERVED or 0. */
+unsigned ext4_alloc_rights(const struct ext4_fs *fs);
+
 /* ---- freeing (bfree.c) ---- */
 
 enum ext4_free_flags {
         EXT4_FREE_META = 1u << 0,   /* journalled blocks: each is forgotten and revoked (J36) */
         EXT4_FREE_FORGET = 1u << 1, /* journalled in this transaction at most: just forgotten */
+        EXT4_FREE_DELAYED = 1u << 2, /* undoes EXT4_ALLOC_DELAYED: the promise is still there */
 };
 
 /*
@@ -112,7 +122,8 @@ static inline uint32_t ext4_bfree_revokes(uint32_t len, unsigned flags)
 
 /* ---- counting ---- */
 
-/* Clusters that are free on disk, as of all that was done so far.  Exact, no lock. */
+/* Clusters that are free on disk, as of all that was done so far, and not promised to data in
+ * memory.  Exact, no lock. */
 uint64_t ext4_free_clusters(const struct ext4_fs *fs);
 
 /* Of these the ones that nobody but root, and nobody but completion work gets. */

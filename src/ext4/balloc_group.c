@@ -79,7 +79,8 @@ int ext4_group_condemn(struct ext4_fs *fs, ext4_group_t group)
                 return -EUCLEAN;
         gs->bad = true;
         gs->longest = 0;
-        atomic_fetch_sub(&fs->balloc->free, atomic_exchange(&gs->free, 0));
+        /* What is pending of it comes to `ready` with its transaction, and then makes it up. */
+        ext4_clusters_charge(fs->balloc, atomic_exchange(&gs->free, 0));
         log_say(&fs->vfs.log, LOG_ERR, "group %u is not used any more", group);
         return -EUCLEAN;
 }

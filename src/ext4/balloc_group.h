@@ -52,15 +52,22 @@ struct ext4_balloc {
         uint64_t pool;                   /* clusters for completion work [const] */
 
         /*
-         * Sum of the groups' free clusters, less what is claimed by allocations under way.
-         * Below zero for a moment when a group turns bad.
+         * Sum of the groups' free clusters, less what is claimed by allocations under way and
+         * what is promised (delayed.h); and of these the ones that can be given out now, that
+         * is without nr_pending.  A claim takes from `free` first, and what is given back comes
+         * to `ready` first: so who gets what he wants of `free` finds it in `ready`, too,
+         * unless something is pending.  The pool is kept in both: who has the right to it
+         * need not wait for a commit.  Below zero for a while when a group turns bad.
          */
         _Atomic int64_t free;
-        _Atomic uint64_t nr_pending;  /* clusters freed, not durably */
-        _Atomic uint64_t nr_windows;  /* windows in use */
-        _Atomic uint64_t space_bytes; /* memory of all spaces */
-        _Atomic uint32_t trim_hand;   /* where the next search for memory begins */
-        _Atomic bool no_discard;      /* the device has refused */
+        _Atomic int64_t ready;
+        _Atomic uint64_t nr_delayed;     /* clusters promised to data */
+        _Atomic uint64_t nr_delayed_map; /* clusters promised to the maps of that data */
+        _Atomic uint64_t nr_pending;     /* clusters freed, not durably */
+        _Atomic uint64_t nr_windows;     /* windows in use */
+        _Atomic uint64_t space_bytes;    /* memory of all spaces */
+        _Atomic uint32_t trim_hand;      /* where the next search for memory begins */
+        _Atomic bool no_discard;         /* the device has refused */
 
         /* Bytes of the descriptors, RANK_LEAF: readers do not hold the group's lock. */
         struct mtx desc_locks[EXT4_NR_DESC_LOCKS];
@@ -94,6 +101,19 @@ static inline ext4_fsblk_t ext4_cluster_block(const struct ext4_fs *fs, ext4_gro
 {
         return ext4_group_first_block(fs, group) + ((uint64_t)cluster << fs->cluster_bits);
 }
+
+/* ---- counting (balloc.c) ---- */
+
+/*
+ * Take at least `least`, at most `most` clusters out of the counts, leaving what the flags
+ * (EXT4_ALLOC_RIGHTS) do not go for.  How many; 0: there are not as many.
+ */
+must_check uint64_t ext4_clusters_claim(struct ext4_balloc *b, uint64_t least, uint64_t most,
+                                        unsigned flags);
+
+/* Give clusters back that were claimed.  Take some that are used already. */
+void ext4_clusters_give(struct ext4_balloc *b, uint64_t nr);
+void ext4_clusters_charge(struct ext4_balloc *b, uint64_t nr);
 
 /* ---- one group (balloc_group.c); the caller holds its lock ---- */
 

@@ -50,6 +50,8 @@ static void freed_is_durable(struct jbd2_callback *callback, int err)
         }
         ext4_space_publish(fs, f->group);
         mtx_unlock(&gs->lock);
+        if (err == 0)
+                atomic_fetch_add(&fs->balloc->ready, f->clusters.total);
         atomic_fetch_sub(&fs->balloc->nr_pending, f->clusters.total);
         group_space_done(&f->clusters);
         mem_free(f);
@@ -123,13 +125,22 @@ static int free_run_locked(struct jbd2_handle *h, struct ext4_fs *fs, ext4_group
         gs->nr_promised += f->clusters.nr - nr_before;
         gs->freed = f;
         atomic_fetch_add(&fs->balloc->nr_pending, run.len);
-        atomic_fetch_add(&fs->balloc->free, run.len);
         *ret_freed = f;
         return is_new;
 }
 
+/* What was freed counts at once, and can be given out when that is durable.  When it was paid
+ * for with a promise, that is to be backed again by what can be given out. */
+static void count_run(struct ext4_balloc *b, uint32_t nr, unsigned flags)
+{
+        if (flags & EXT4_FREE_DELAYED)
+                atomic_fetch_sub(&b->ready, nr);
+        else
+                atomic_fetch_add(&b->free, nr);
+}
+
 static int free_run(struct jbd2_handle *h, struct ext4_fs *fs, ext4_group_t group,
-                    struct group_run run)
+                    struct group_run run, unsigned flags)
 {
         struct ext4_freed *f = NULL;
         int ret;
@@ -137,6 +148,8 @@ static int free_run(struct jbd2_handle *h, struct ext4_fs *fs, ext4_group_t grou
         ext4_group_lock(fs, group);
         ret = free_run_locked(h, fs, group, run, &f);
         ext4_group_unlock(fs, group);
+        if (ret >= 0)
+                count_run(fs->balloc, run.len, flags);
         /* The transaction cannot end while the handle is open: nobody misses it so far. */
         if (ret > 0)
                 jbd2_on_commit(h, &f->callback);
@@ -203,13 +216,13 @@ static int check_pieces(struct ext4_fs *fs, ext4_fsblk_t pblk, ext4_fsblk_t end)
 }
 
 static int free_pieces(struct jbd2_handle *h, struct ext4_fs *fs, ext4_fsblk_t pblk,
-                       ext4_fsblk_t end)
+                       ext4_fsblk_t end, unsigned flags)
 {
         bool is_changed = false;
         struct piece p;
 
         while (next_piece(fs, &pblk, end, &p)) {
-                int ret = free_run(h, fs, p.group, p.run);
+                int ret = free_run(h, fs, p.group, p.run, flags);
 
                 if (ret < 0 && is_changed)
                         jbd2_abort(jbd2_of(h), ret);
@@ -243,7 +256,7 @@ int ext4_bfree(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t pbl
         if (ret == 0)
                 ret = check_pieces(fs, pblk, pblk + len);
         if (ret == 0)
-                ret = free_pieces(h, fs, pblk, pblk + len);
+                ret = free_pieces(h, fs, pblk, pblk + len, flags);
         if (ret < 0)
                 return ret;
         if (flags & (EXT4_FREE_META | EXT4_FREE_FORGET)) {

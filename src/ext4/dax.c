@@ -39,7 +39,7 @@ bool ext4_is_dax(const struct ext4_inode *inode)
 
         if (!ext4_has_dax(fs) || ext4_direct_fallback(inode) != EXT4_DIRECT_OK)
                 return false;
-        return fs->opts.dax == EXT4_DAX_ALWAYS || (inode->flags & EXT4_FL_DAX);
+        return fs->opts.dax == EXT4_DAX_ALWAYS || inode->is_dax;
 }
 
 /* ---- the lock ---- */
@@ -94,6 +94,7 @@ int64_t ext4_dax_read(struct vfs_kiocb *iocb, struct iov_iter *iter)
         }
         vfs_count(inode->sb, VFS_DAX_READS);
         ret = iomap_dax_read(iocb, iter, &ext4_read_ops);
+        ext4_accessed(iocb);
         unlock_inode(inode, SHARED);
         return count_again(iocb, ret);
 }
@@ -138,6 +139,8 @@ static int check(struct dax_write *w)
                 return ret;
         if (w->iter->count == 0)
                 return 0;
+        if (w->inode->flags & EXT4_FL_SYNC)
+                w->iocb->flags |= VFS_SYNC | VFS_DSYNC;
         if (w->iocb->flags & VFS_APPEND) {
                 assert(w->hold == EXCLUSIVE);
                 w->iocb->pos = size;

@@ -7,7 +7,7 @@
 #include "util/crc.h"
 
 /*
- * Directories: blocks of entries, read from the first to the last.
+ * Directories: blocks of entries, and finding a name in them.  Reading them is dir_read.c.
  *
  * The entries of a block fill it without a gap, so that a block is walked from one to the next;
  * an unused one has inode 0.  With metadata checksums the last twelve bytes are an unused entry
@@ -15,15 +15,12 @@
  * the others: for who walks they are unused space, apart from "." and ".." at
  * the start of the first.  Only a lookup uses the index (htree.c).
  *
- * Invariants
+ * Invariant
  *  D1  A walk sees verified bytes only: a block through ext4_dir_block_verify(), an inline
  *      directory through ext4_inline_load().
- *  D2  A cookie of ext4_dir_read() is a byte position.  An entry is read only where the walk
- *      from the start of its run arrives, so that any number is a safe cookie.
  *
- * A hole holds no names: it is said and skipped.  A block that is damaged hides names:
- * ext4_dir_read() reports it and is able to go on behind it; a lookup goes on by itself, and if
- * the name is nowhere else the answer is the damage, not -ENOENT.
+ * A hole holds no names: it is said and skipped.  A block that is damaged hides names: a lookup
+ * goes on behind it, and if the name is nowhere else the answer is the damage, not -ENOENT.
  *
  * On purpose: names of a casefolded directory are compared byte for byte, and an encrypted
  * directory is not read at all.
@@ -197,8 +194,7 @@ int ext4_dir_block_verify(const void *data, size_t size, uint64_t blk, const voi
 
 /* ---- the blocks of a directory ---- */
 
-/* What can be asked of this inode at all. */
-static int check_dir(const struct ext4_inode *dir)
+int ext4_dir_can_read(const struct ext4_inode *dir)
 {
         if (!S_ISDIR(dir->mode))
                 return -ENOTDIR;
@@ -239,12 +235,8 @@ static int skip_hole(struct ext4_inode *dir, ext4_lblk_t lblk, uint64_t *ret_nex
         return 0;
 }
 
-/*
- * The first block at or behind *lblk that is there, with a reference: 1; 0 at the end.  *lblk
- * becomes its number, on an error the one to go on from.
- */
-static int next_block(struct ext4_inode *dir, uint64_t *lblk, ext4_lblk_t nr,
-                      struct buf **ret_buf)
+int ext4_dir_next_block(struct ext4_inode *dir, uint64_t *lblk, ext4_lblk_t nr,
+                        struct buf **ret_buf)
 {
         const struct buf_check check = ext4_dir_check(dir, ext4_dir_block_verify);
 
@@ -271,11 +263,14 @@ static int next_block(struct ext4_inode *dir, uint64_t *lblk, ext4_lblk_t nr,
 int ext4_dir_search(const struct ext4_dir_walk *run, const struct ext4_name *name,
                     uint32_t *ret_ino)
 {
+        const char last = name->text[name->len - 1];
         struct ext4_dir_walk walk = *run;
         const struct ext4_dir_entry *entry;
 
         while ((entry = ext4_dir_walk_next(&walk))) {
-                if (entry->name_len == name->len && le32_get(entry->inode) != 0 &&
+                /* Names of a directory begin alike rather than end alike. */
+                if (entry->name_len == name->len && name_of(entry)[name->len - 1] == last &&
+                    le32_get(entry->inode) != 0 &&
                     memcmp(name_of(entry), name->text, name->len) == 0) {
                         *ret_ino = le32_get(entry->inode);
                         return 0;
@@ -299,7 +294,7 @@ static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
         for (;;) {
                 _cleanup_buf_ struct buf *buf = NULL;
                 struct ext4_dir_walk walk;
-                int ret = next_block(dir, &lblk, nr_blocks, &buf);
+                int ret = ext4_dir_next_block(dir, &lblk, nr_blocks, &buf);
 
                 if (ret == 0)
                         return not_found;
@@ -318,13 +313,18 @@ static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
         }
 }
 
-/* Whether the index knows about this name. */
-static bool is_indexed(const struct ext4_inode *dir, const struct ext4_name *name)
+bool ext4_dir_is_hashed(const struct ext4_inode *dir)
 {
         return (dir->flags & EXT4_FL_INDEX) &&
                ext4_has_compat(dir->fs, EXT4_COMPAT_DIR_INDEX) &&
-               !(dir->flags & EXT4_FL_CASEFOLD) && /* hashes of folded names */
-               !is_dot(name->text, name->len) && !is_dotdot(name->text, name->len);
+               !(dir->flags & EXT4_FL_CASEFOLD); /* hashes of folded names */
+}
+
+/* Whether the index knows about this name. */
+static bool is_indexed(const struct ext4_inode *dir, const struct ext4_name *name)
+{
+        return ext4_dir_is_hashed(dir) && !is_dot(name->text, name->len) &&
+               !is_dotdot(name->text, name->len);
 }
 
 static int lookup_blocks(struct ext4_inode *dir, const struct ext4_name *name,
@@ -376,18 +376,25 @@ int ext4_dir_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
         return lookup_inline(dir, name, &ret_hit->ino);
 }
 
-int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32_t *ret_ino)
+static int check_lookup(const struct ext4_inode *dir, size_t len)
 {
-        const struct ext4_name want = {name, len};
-        struct ext4_dir_hit hit;
-        int ret = check_dir(dir);
+        int ret = ext4_dir_can_read(dir);
 
         if (ret < 0)
                 return ret;
         if (len > EXT4_NAME_LEN)
                 return -ENAMETOOLONG;
-        if (len == 0)
-                return -ENOENT;
+        return len == 0 ? -ENOENT : 0;
+}
+
+int ext4_dir_lookup(struct ext4_inode *dir, const char *name, size_t len, uint32_t *ret_ino)
+{
+        const struct ext4_name want = {name, len};
+        struct ext4_dir_hit hit;
+        int ret = check_lookup(dir, len);
+
+        if (ret < 0)
+                return ret;
         rwsem_read_lock(&dir->vfs.lock);
         ret = ext4_dir_lookup_locked(dir, &want, &hit);
         rwsem_read_unlock(&dir->vfs.lock);
@@ -413,149 +420,12 @@ int ext4_dir_get(struct ext4_inode *dir, const char *name, size_t len,
                  struct ext4_inode **ret_inode)
 {
         const struct ext4_name want = {name, len};
-        int ret = check_dir(dir);
+        int ret = check_lookup(dir, len);
 
         if (ret < 0)
                 return ret;
-        if (len > EXT4_NAME_LEN)
-                return -ENAMETOOLONG;
-        if (len == 0)
-                return -ENOENT;
         rwsem_read_lock(&dir->vfs.lock);
         ret = get_locked(dir, &want, ret_inode);
-        rwsem_read_unlock(&dir->vfs.lock);
-        return ret;
-}
-
-/* ---- reading ---- */
-
-/* Behind everything.  After an error that concerns all of the directory it is the cookie, so
- * that who goes on after errors comes to an end. */
-#define COOKIE_END UINT64_MAX
-
-static uint8_t file_type_of(const struct ext4_inode *dir, const struct ext4_dir_entry *entry)
-{
-        if (!ext4_has_incompat(dir->fs, EXT4_INCOMPAT_FILETYPE) ||
-            entry->file_type > EXT4_FT_SYMLINK)
-                return EXT4_FT_UNKNOWN;
-        return entry->file_type;
-}
-
-static void fill_entry(struct ext4_dirent *ret, uint32_t ino, uint8_t file_type,
-                       const char *name, uint8_t name_len)
-{
-        ret->ino = ino;
-        ret->file_type = file_type;
-        ret->name_len = name_len;
-        memcpy(ret->name, name, name_len);
-        ret->name[name_len] = '\0';
-}
-
-/* The first used entry of a run at or behind `pos`: 1, with *pos behind it; 0: none. */
-static int read_run(const struct ext4_inode *dir, const struct ext4_dir_walk *run,
-                    uint32_t *pos, struct ext4_dirent *ret_entry)
-{
-        struct ext4_dir_walk walk = *run;
-
-        for (;;) {
-                uint32_t start = walk.pos;
-                const struct ext4_dir_entry *entry = ext4_dir_walk_next(&walk);
-
-                if (!entry)
-                        return 0;
-                if (start < *pos || le32_get(entry->inode) == 0)
-                        continue;
-                fill_entry(ret_entry, le32_get(entry->inode), file_type_of(dir, entry),
-                           name_of(entry), entry->name_len);
-                *pos = walk.pos;
-                return 1;
-        }
-}
-
-static int read_blocks(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry)
-{
-        const struct ext4_fs *fs = dir->fs;
-        uint64_t lblk = *cookie >> fs->block_bits;
-        uint32_t pos = (uint32_t)(*cookie & (fs->block_size - 1));
-        ext4_lblk_t nr_blocks;
-        int ret = ext4_dir_nr_blocks(dir, &nr_blocks);
-
-        if (ret < 0) {
-                *cookie = COOKIE_END; /* all of the directory is damaged */
-                return ret;
-        }
-        for (;; lblk++, pos = 0) {
-                _cleanup_buf_ struct buf *buf = NULL;
-                uint64_t want = lblk;
-                struct ext4_dir_walk walk;
-
-                ret = next_block(dir, &lblk, nr_blocks, &buf);
-                if (ret < 0)
-                        *cookie = lblk << fs->block_bits;
-                if (ret <= 0)
-                        return ret;
-                if (lblk != want)
-                        pos = 0; /* the cookie pointed into a hole */
-                walk = ext4_dir_walk(dir, buf->data, fs->block_size);
-                if (read_run(dir, &walk, &pos, ret_entry) > 0) {
-                        *cookie = (lblk << fs->block_bits) + pos;
-                        return 1;
-                }
-        }
-}
-
-/* Cookies 0 and 1 stand for "." and "..", which are not stored; then positions in inline_data.
- */
-static int read_inline(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry)
-{
-        if (*cookie < 2) {
-                uint32_t ino = *cookie == 0 ? ext4_ino(dir) : ext4_inline_parent(dir);
-
-                fill_entry(ret_entry, ino, EXT4_FT_DIR, "..", (uint8_t)*cookie + 1);
-                ++*cookie;
-                return 1;
-        }
-        for (unsigned which = 0; which < 2; which++) {
-                struct ext4_inline_run run = ext4_inline_run(dir, which);
-                struct ext4_dir_walk walk =
-                        ext4_dir_walk(dir, dir->inline_data + run.start, run.size);
-                uint32_t pos =
-                        *cookie > run.start
-                                ? (uint32_t)min_t(uint64_t, *cookie - run.start, run.size)
-                                : 0;
-
-                if (read_run(dir, &walk, &pos, ret_entry) > 0) {
-                        *cookie = run.start + pos;
-                        return 1;
-                }
-        }
-        return 0;
-}
-
-static int read_inline_checked(struct ext4_inode *dir, uint64_t *cookie,
-                               struct ext4_dirent *ret_entry)
-{
-        if (dir->inline_err == 0)
-                return read_inline(dir, cookie, ret_entry);
-        if (*cookie >= dir->inline_size)
-                return 0;
-        *cookie = dir->inline_size;
-        return dir->inline_err;
-}
-
-int ext4_dir_read(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry)
-{
-        int ret = *cookie == COOKIE_END ? 0 : check_dir(dir);
-
-        if (ret < 0)
-                *cookie = COOKIE_END;
-        if (ret < 0 || *cookie == COOKIE_END)
-                return ret;
-        rwsem_read_lock(&dir->vfs.lock);
-        if (dir->flags & EXT4_FL_INLINE_DATA)
-                ret = read_inline_checked(dir, cookie, ret_entry);
-        else
-                ret = read_blocks(dir, cookie, ret_entry);
         rwsem_read_unlock(&dir->vfs.lock);
         return ret;
 }

@@ -2,7 +2,7 @@
 #ifndef EXT4_DIR_H
 #define EXT4_DIR_H
 
-/* What dir.c, htree.c and inline.c share. */
+/* What dir.c, dir_read.c, dir_order.c, htree.c and inline.c share. */
 
 #include "ext4/ext4.h"
 
@@ -95,6 +95,19 @@ struct ext4_dir_hit {
 /* ext4_dir_lookup(), the lock being held and the name's length possible. */
 int ext4_dir_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
                            struct ext4_dir_hit *ret_hit);
+
+/* Whether names can be asked for at all: -ENOTDIR, -ENOKEY. */
+int ext4_dir_can_read(const struct ext4_inode *dir);
+
+/* It has an index that can be used. */
+bool ext4_dir_is_hashed(const struct ext4_inode *dir);
+
+/*
+ * The first of nr blocks at or behind *lblk that is there, with a reference: 1; 0 at the end.
+ * *lblk becomes its number, on an error the one to go on from.  Holes are said, and skipped.
+ */
+must_check int ext4_dir_next_block(struct ext4_inode *dir, uint64_t *lblk, ext4_lblk_t nr,
+                                   struct buf **ret_buf);
 
 /* Blocks of a directory that is not inline, or -EUCLEAN. */
 int ext4_dir_nr_blocks(struct ext4_inode *dir, ext4_lblk_t *ret_nr);

@@ -202,6 +202,7 @@ static uint8_t *run_to_change(struct ext4_inode *dir, const struct ext4_dir_plac
 static void run_changed(struct jbd2_handle *h, struct ext4_inode *dir,
                         const struct ext4_dir_place *place)
 {
+        ext4_dir_changed(dir);
         if (place->buf) {
                 ext4_dir_seal(dir, place->bytes);
                 jbd2_dirty(h, place->buf);

@@ -54,6 +54,12 @@ void ext4_dir_lead_to(struct jbd2_handle *h, struct ext4_inode *dir,
 must_check int ext4_dir_find_parent_locked(struct ext4_inode *dir,
                                            struct ext4_dir_place *ret_place);
 
+/* An entry came, went, changed or has another place: by who changes the bytes. */
+static inline void ext4_dir_changed(struct ext4_inode *dir)
+{
+        dir->dir_seq++;
+}
+
 /* ---- entries (pure) ---- */
 
 /* Bytes that an entry with such a name takes. */

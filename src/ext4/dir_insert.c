@@ -92,6 +92,7 @@ void ext4_dir_enter(struct jbd2_handle *h, struct ext4_inode *dir, struct ext4_d
         }
         write_entry(entry, ext4_ino(inode), ext4_dir_type(dir->fs, inode->mode), name->text,
                     name->len);
+        ext4_dir_changed(dir);
         if (slot->buf) {
                 ext4_dir_seal(dir, slot->block);
                 jbd2_dirty(h, slot->buf);
@@ -138,24 +139,6 @@ void ext4_dir_fill_end(struct ext4_dir_filler *f)
 
 /* ---- one block more ---- */
 
-static int alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
-                          const struct ext4_indirect_request *req, struct ext4_map *ret_map)
-{
-        struct ext4_iloc loc;
-        int ret = ext4_inode_begin(h, inode, &loc);
-
-        if (ret < 0)
-                return ret;
-        rwsem_write_lock(&inode->map_lock);
-        ret = ext4_indirect_alloc(h, inode, req, ret_map);
-        if (ret == 0)
-                ext4_es_set(&inode->es, ret_map, &inode->fs->nr_cached_extents);
-        ext4_inode_map_changed(h, inode);
-        ext4_inode_store(h, inode, &loc);
-        rwsem_write_unlock(&inode->map_lock);
-        return ret;
-}
-
 static int alloc_block(struct jbd2_handle *h, struct ext4_inode *inode, ext4_lblk_t lblk,
                        unsigned alloc_flags, ext4_fsblk_t *ret_pblk)
 {
@@ -177,7 +160,7 @@ static int alloc_block(struct jbd2_handle *h, struct ext4_inode *inode, ext4_lbl
         if (inode->flags & EXT4_FL_EXTENTS)
                 ret = ext4_map_alloc(h, inode, &req, &map);
         else
-                ret = alloc_indirect(h, inode, &old_req, &map);
+                ret = ext4_map_alloc_indirect(h, inode, &old_req, &map);
         if (ret == -EEXIST || (ret == 0 && map.type != EXT4_MAP_WRITTEN))
                 return ext4_corrupt(&at, "there is something behind its end");
         if (ret == 0)
@@ -339,6 +322,7 @@ static int leave_inode(struct jbd2_handle *h, struct ext4_inode *dir)
         if (!image)
                 return -ENOMEM;
         unfold(dir, image);
+        ext4_dir_changed(dir);
         return ext4_inline_dir_to_block(h, dir, image);
 }
 

@@ -8,7 +8,6 @@
  */
 
 #include "ext4/dir_change.h"
-#include "ext4/indirect_change.h"
 #include "ext4/map_change.h"
 #include "ext4/truncate.h"
 

@@ -9,11 +9,13 @@
  *   super_write.c writing.c abort.c (super_write.h)  writing it: mount, unmount, errors
  *   journal.c fast_commit.c (journal.h)       its journal and recovery
  *   balloc.c ... (balloc.h)                   blocks, given out and taken back
+ *   delayed.c (delayed.h)                     space promised to data in memory
  *   inode.c  inode_table.c                    inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
  *   dax.c (dax.h)                             files on a device that is memory
- *   dir.c    htree.c hash.c                   directories
+ *   dir.c    htree.c hash.c                   directories, and names in them
+ *   dir_read.c dir_order.c (dir_read.h)       reading them from first to last
  *   xattr.c  acl.c   inline.c                 extended attributes, inline data
  *   symlink.c
  */
@@ -27,6 +29,7 @@
 #include "iomap/iomap.h"
 #include "vfs/inode.h"
 
+struct ext4_dir_batch;
 struct ext4_inode;
 struct ext4_inode_table;
 struct ext4_balloc;
@@ -37,6 +40,13 @@ struct ext4_orphans;
 struct jbd2;
 
 /* ---- the file system ---- */
+
+/* When reading changes access times. */
+enum ext4_atime_mode {
+        EXT4_ATIME_RELATIVE, /* when the file has changed since, or a day has passed */
+        EXT4_ATIME_STRICT,
+        EXT4_ATIME_NEVER,
+};
 
 /* How what is written to files is ordered with the metadata that finds it. */
 enum ext4_data_mode {
@@ -69,15 +79,20 @@ struct ext4_mount_options {
         bool for_recovery; /* by ext4_mount_for_recovery(): nothing is sure yet */
         uint64_t sb_block; /* of the superblock, in units of 1 KiB; 1 is the primary */
         uint64_t meta_cache_bytes;
+        uint64_t page_cache_bytes;
+        bool nodelalloc; /* allocate when data is written to the cache, not when it leaves */
         enum ext4_dax_mode dax;
 
         /* For writing. */
         struct uext4_bdev *journal_dev; /* an external journal; NULL: none was given */
         uint32_t commit_ms; /* age at which a transaction is committed; 0: default */
+        bool has_epoch;     /* all times are `epoch`, what is random follows from it */
+        int64_t epoch;      /* seconds */
         unsigned given;     /* EXT4_GIVEN_*: which of the following */
         bool nobarrier;     /* the device loses nothing: no flushes */
         bool discard;       /* tell the device what has been freed */
-        uint16_t errors;    /* EXT4_ERRORS_* */
+        enum ext4_atime_mode atime;
+        uint16_t errors; /* EXT4_ERRORS_* */
         enum ext4_data_mode data;
         uint32_t resuid, resgid; /* who may use the reserved blocks, beside root */
 };
@@ -119,7 +134,7 @@ struct ext4_fs {
         uint32_t csum_seed;    /* of all crc32c */
         bool has_metadata_csum;
         bool has_gdt_csum;
-        uint8_t hash_version; /* of a directory that does not say; unsigned variant applied */
+        uint8_t hash_version; /* of new indexes, without its sign */
         bool hash_unsigned;
 
         char readonly_reason[256]; /* why this mount does not write */
@@ -185,7 +200,7 @@ int ext4_count_free(struct ext4_fs *fs, struct ext4_free_counts *ret_n);
 
 ext4_fsblk_t ext4_reserved_blocks(const struct ext4_fs *fs);
 
-/* As statvfs(3), with ext4_count_free(). */
+/* As statvfs(3), with ext4_count_free(); what is promised to data in memory is in use. */
 struct statvfs;
 int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st);
 
@@ -405,6 +420,28 @@ struct ext4_prealloc {
         uint32_t nr;                    /* 0: it was taken away [group lock] */
 };
 
+/* The clusters of a file that space is promised for, and what their map may need (delayed.h).
+ */
+struct ext4_delayed_chunk;
+RB_HEAD(ext4_delayed_tree, ext4_delayed_chunk);
+
+struct ext4_delayed {
+        struct mtx lock;               /* RANK_LEAF */
+        struct ext4_delayed_tree tree; /* [lock] */
+        uint64_t nr;                   /* clusters in it [lock] */
+        uint64_t need;                 /* sum of what its chunks need of the map [lock] */
+        uint64_t nr_loose;             /* extents to come in clusters that are there [lock] */
+        bool is_reserving;             /* what is promised for the map stays [lock] */
+        _Atomic uint64_t nr_map;       /* clusters promised for the map; changes under lock */
+        _Atomic uint64_t nr_data;      /* nr, to be read without the lock */
+};
+
+/* Attributes that are asked for again and again. */
+enum ext4_lacks {
+        EXT4_LACKS_ACL = 1u << 0,        /* for access */
+        EXT4_LACKS_CAPABILITY = 1u << 1, /* "security.capability" */
+};
+
 struct ext4_inode {
         struct vfs_inode vfs;
         struct ext4_fs *fs; /* [const] */
@@ -414,7 +451,8 @@ struct ext4_inode {
         TAILQ_ENTRY(ext4_inode) lru; /* [table shard] on the list iff refs == 0 */
         uint32_t refs;               /* [table shard] */
         bool hashed;                 /* to be found [table shard] */
-        bool dying; /* unlinked, being deleted: not to be had any more [table shard] */
+        bool dying;        /* unlinked, being deleted: not to be had any more [table shard] */
+        bool can_get_name; /* without links, but ext4_link() may give it one [vfs.lock] */
 
         struct mtx load; /* RANK_INODE_LOAD: being read from disk */
         bool loaded;     /* [load] */
@@ -423,7 +461,11 @@ struct ext4_inode {
 
         /* The size that the journal may write: what is behind it may not be there yet, so that
          * it is never above vfs.size (C20).  [vfs.lock, and map_lock for completions] */
-        uint64_t disk_size;
+        _Atomic uint64_t disk_size;
+
+        /* What lies behind the size in its block is zeros on the device, or in a dirty folio:
+         * it has been looked at once, and everything since keeps to it (C23).  [vfs.lock] */
+        bool tail_known;
 
         /* The last transaction that changed the inode; the last that changed what fdatasync
          * waits for (B5, B6).  Written under a handle, read by who syncs. */
@@ -434,13 +476,14 @@ struct ext4_inode {
         /* When data was last written, in ns; 0: not since it was loaded.  A write changes
          * nothing else under a shared lock: see ext4_mtime(). */
         _Atomic int64_t written_at;
-        _Atomic bool times_due;      /* written_at is later than what a transaction has */
+        _Atomic int64_t accessed_at; /* likewise, when it was last read: ext4_atime() */
+        _Atomic bool times_due;      /* one of these is later than what a transaction has */
         _Atomic uint32_t nr_writers; /* open files that may write */
 
         /* From disk.  [vfs.lock for changes] */
         uint32_t generation;
-        uint16_t mode;
-        uint32_t flags; /* EXT4_FL_* */
+        _Atomic uint16_t mode;  /* its type never changes: that is known without the lock */
+        _Atomic uint32_t flags; /* EXT4_FL_* */
         uint32_t nlink;
         uint32_t uid, gid, projid;
         uint32_t rdev_major, rdev_minor;
@@ -449,6 +492,11 @@ struct ext4_inode {
         ext4_fsblk_t file_acl;
         uint32_t csum_seed;               /* of its blocks */
         uint8_t block[EXT4_I_BLOCK_SIZE]; /* i_block */
+
+        /* EXT4_LACKS_*: attributes that it is known not to have, which spares looking.  Set
+         * under the inode lock, taken away under the exclusive one. */
+        _Atomic uint8_t lacks;
+        bool is_dax; /* it had EXT4_FL_DAX when it was read [const once loaded] */
 
         /* The inode's own attribute space, a copy of what lies behind the fixed fields. */
         uint8_t *ibody;
@@ -464,8 +512,14 @@ struct ext4_inode {
         uint32_t inline_size;
         int inline_err;
 
+        /* Of a directory: changes of its entries [vfs.lock]; what is kept for who goes on
+         * reading it, taken and put back by exchange (dir_order.c). */
+        uint64_t dir_seq;
+        _Atomic(struct ext4_dir_batch *) batches[2];
+
         struct rwsem map_lock; /* RANK_MAP */
         struct ext4_prealloc prealloc;
+        struct ext4_delayed delayed;
         struct ext4_es es;
 };
 
@@ -474,25 +528,41 @@ static inline struct ext4_inode *ext4_inode_of(struct vfs_inode *inode)
         return container_of(inode, struct ext4_inode, vfs);
 }
 
-/* Times of the file: those in the struct, or that of the last write, whichever is later. */
-static inline struct timespec ext4_later_of(struct timespec t, int64_t ns)
+static inline struct timespec ext4_time_of_ns(int64_t ns)
 {
-        const struct timespec at = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-        bool later = at.tv_sec > t.tv_sec || (at.tv_sec == t.tv_sec && at.tv_nsec > t.tv_nsec);
-
-        return ns != 0 && later ? at : t;
+        return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 }
 
+/*
+ * Times of the file: those in the struct, unless it was written or read since.  Whoever sets
+ * one of these two in the struct, with the inode lock held exclusive, makes the other number 0.
+ */
 static inline struct timespec ext4_mtime(const struct ext4_inode *inode)
 {
-        return ext4_later_of(inode->mtime,
-                             atomic_load_explicit(&inode->written_at, memory_order_relaxed));
+        int64_t ns = atomic_load_explicit(&inode->written_at, memory_order_relaxed);
+
+        return ns ? ext4_time_of_ns(ns) : inode->mtime;
 }
 
+static inline struct timespec ext4_atime(const struct ext4_inode *inode)
+{
+        int64_t ns = atomic_load_explicit(&inode->accessed_at, memory_order_relaxed);
+
+        return ns ? ext4_time_of_ns(ns) : inode->atime;
+}
+
+static inline bool ext4_is_later(struct timespec a, struct timespec b)
+{
+        return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+/* It changes whenever mtime does, and at other times; nobody sets it. */
 static inline struct timespec ext4_ctime(const struct ext4_inode *inode)
 {
-        return ext4_later_of(inode->ctime,
-                             atomic_load_explicit(&inode->written_at, memory_order_relaxed));
+        int64_t ns = atomic_load_explicit(&inode->written_at, memory_order_relaxed);
+        struct timespec written = ext4_time_of_ns(ns);
+
+        return ns && ext4_is_later(written, inode->ctime) ? written : inode->ctime;
 }
 
 static inline uint32_t ext4_ino(const struct ext4_inode *inode)
@@ -595,10 +665,19 @@ enum ext4_fallback {
 /* Whether direct requests of this file are served buffered, and why (B26). */
 enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode);
 
+/* The length, in bytes, of direct writes that are never torn: a block, or 0 (C52). */
+uint32_t ext4_atomic_unit(const struct ext4_inode *inode);
+
 /* One read.  As iomap_dio_read; also takes the inode lock and counts. */
 int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                               struct iov_iter *iter);
 int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter);
+
+/* The folio that has the bytes from pos on, with a reference, and how many of `len` it has; 0
+ * at and behind the end of the file.  Takes the inode lock.  -EOPNOTSUPP: the file has no
+ * pages. */
+int64_t ext4_file_lend(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                       struct folio **ret_folio);
 int64_t ext4_file_seek(struct ext4_inode *inode, uint64_t pos, int whence);
 struct fiemap_extent;
 int ext4_file_fiemap(struct ext4_inode *inode, uint64_t pos, uint64_t len,
@@ -626,17 +705,11 @@ must_check int ext4_dir_get(struct ext4_inode *dir, const char *name, size_t len
 /*
  * The next entry at *cookie, which moves on: 1, 0 at the end, -errno.  Takes the
  * inode lock shared.  On a damaged block the error comes and *cookie is behind the block.
+ * dir_read.h says what a cookie is.
  */
 int ext4_dir_read(struct ext4_inode *dir, uint64_t *cookie, struct ext4_dirent *ret_entry);
 
 /* ---- extended attributes (xattr.c) ---- */
-
-/*
- * Value of one attribute by index and name (without prefix): its length, at most `size` bytes
- * of it copied unless size is 0; -ERANGE when it does not fit, -ENODATA.
- */
-ssize_t ext4_xattr_get_index(struct ext4_inode *inode, uint8_t index, const char *name,
-                             size_t name_len, void *buf, size_t size);
 
 /* By full name, as getxattr(2). */
 ssize_t ext4_xattr_get(struct ext4_inode *inode, const char *name, void *buf, size_t size);

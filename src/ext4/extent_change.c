@@ -104,7 +104,7 @@ void ext4_extent_init(struct ext4_inode *inode)
 }
 
 int ext4_extent_insert(struct jbd2_handle *h, struct ext4_inode *inode,
-                       const struct ext4_map *new)
+                       const struct ext4_map *new, unsigned alloc_flags)
 {
         const struct ext4_leaf_change c = {
                 .op = EXT4_LEAF_INSERT,
@@ -114,7 +114,7 @@ int ext4_extent_insert(struct jbd2_handle *h, struct ext4_inode *inode,
                 .type = new->type,
         };
 
-        return ext4_leaf_change(h, inode, &c, 0);
+        return ext4_leaf_change(h, inode, &c, alloc_flags);
 }
 
 /* ---- convert ---- */
@@ -191,17 +191,29 @@ static int convert_by_zeroing(struct jbd2_handle *h, struct ext4_inode *inode,
         return ret;
 }
 
+/*
+ * Not where zeros would have to go through the journal; and not while other direct requests are
+ * under way: they may be writing to the same extent.
+ */
+static bool may_zero(struct ext4_inode *inode)
+{
+        return !ext4_journals_data(inode) && atomic_load(&inode->vfs.dio.nr) <= 1;
+}
+
 /* [from, to) of one extent. */
 static int convert_part(struct jbd2_handle *h, struct ext4_inode *inode,
                         const struct ext4_map *ex, uint64_t from, uint64_t to,
-                        enum ext4_map_type type)
+                        enum ext4_map_type type, unsigned alloc_flags)
 {
         const struct ext4_leaf_change c = {
                 .op = EXT4_LEAF_CONVERT, .from = from, .to = to, .type = type};
-        int ret =
-                ext4_leaf_change(h, inode, &c, type == EXT4_MAP_WRITTEN ? EXT4_ALLOC_POOL : 0);
+        int ret;
 
-        if (ret == -ENOSPC && type == EXT4_MAP_WRITTEN)
+        if (type == EXT4_MAP_WRITTEN)
+                alloc_flags |= EXT4_ALLOC_POOL;
+        ret = ext4_leaf_change(h, inode, &c, alloc_flags);
+
+        if (ret == -ENOSPC && type == EXT4_MAP_WRITTEN && may_zero(inode))
                 ret = convert_by_zeroing(h, inode, ex, &c);
         return ret;
 }
@@ -226,7 +238,7 @@ static int convert_step(struct jbd2_handle *h, struct ext4_inode *inode,
         to = min_t(uint64_t, ext4_map_end(&ex), range->to);
         if (ex.type != EXT4_MAP_HOLE && ex.type != type) {
                 to = min_t(uint64_t, to, range->from + ext4_extent_max_len(type));
-                ret = convert_part(h, inode, &ex, range->from, to, type);
+                ret = convert_part(h, inode, &ex, range->from, to, type, range->alloc_flags);
         }
         if (ret == 0)
                 range->from = to;

@@ -25,11 +25,12 @@
 #include <sys/stat.h>
 
 #include "ext4/balloc.h"
+#include "ext4/data_journal.h"
 
 /* Blocks of these files are journalled, so that freeing one revokes it (J36). */
 static inline bool ext4_data_is_meta(const struct ext4_inode *inode)
 {
-        return S_ISDIR(inode->mode) || S_ISLNK(inode->mode) ||
+        return S_ISDIR(inode->mode) || S_ISLNK(inode->mode) || ext4_journals_data(inode) ||
                (inode->flags & (EXT4_FL_EA_INODE | EXT4_FL_JOURNAL_DATA));
 }
 
@@ -84,10 +85,11 @@ static inline uint32_t ext4_extent_shift_credits(const struct ext4_inode *inode)
 
 /*
  * Add an extent where there is a hole, no longer than ext4_extent_max_len().  It becomes one
- * with its neighbours where it can.  Credits: ext4_extent_change_credits().
+ * with its neighbours where it can.  Nodes are allocated with the EXT4_ALLOC_RIGHTS and
+ * EXT4_ALLOC_KEPT that are in `alloc_flags`.  Credits: ext4_extent_change_credits().
  */
 must_check int ext4_extent_insert(struct jbd2_handle *h, struct ext4_inode *inode,
-                                  const struct ext4_map *new);
+                                  const struct ext4_map *new, unsigned alloc_flags);
 
 /*
  * What is left to do of an operation on a range.  The operations below go on as long as the
@@ -97,7 +99,9 @@ must_check int ext4_extent_insert(struct jbd2_handle *h, struct ext4_inode *inod
 struct ext4_extent_range {
         uint64_t from, to; /* logical blocks, `to` not included */
         uint32_t keep; /* credits that the caller wants to have left: storing the inode, .. */
-        uint32_t revokes; /* revoke records that the handle has for this; counted down */
+        uint32_t revokes;     /* revoke records that the handle has for this; counted down */
+        unsigned alloc_flags; /* for nodes: EXT4_ALLOC_RIGHTS, EXT4_ALLOC_KEPT; what must
+                               * not fail has them all */
 };
 
 /*

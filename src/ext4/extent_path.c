@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "ext4/delayed.h"
 #include "ext4/super_write.h"
 #include "util/crc.h"
 
@@ -189,22 +190,49 @@ static int create_node(struct jbd2_handle *h, struct ext4_fs *fs, ext4_fsblk_t b
         return 0;
 }
 
+int ext4_balloc_map(struct jbd2_handle *h, struct ext4_alloc *req, ext4_fsblk_t *ret_pblk,
+                    uint32_t *ret_len)
+{
+        unsigned flags = EXT4_ALLOC_META | (req->flags & EXT4_ALLOC_RIGHTS);
+        int ret;
+
+        if (req->flags & EXT4_ALLOC_KEPT)
+                flags |= ext4_delayed_take_node(req->inode) ? EXT4_ALLOC_DELAYED
+                                                            : EXT4_ALLOC_POOL;
+        req->flags = flags;
+        ret = ext4_balloc(h, req, ret_pblk, ret_len);
+        if (ret < 0 && (flags & EXT4_ALLOC_DELAYED))
+                ext4_delayed_return_node(req->inode);
+        return ret;
+}
+
+void ext4_bfree_map(struct jbd2_handle *h, const struct ext4_alloc *req, ext4_fsblk_t pblk,
+                    uint32_t len, int err)
+{
+        const bool is_paid = req->flags & EXT4_ALLOC_DELAYED;
+        int ret = ext4_bfree(h, req->inode, pblk, len,
+                             EXT4_FREE_FORGET | (is_paid ? EXT4_FREE_DELAYED : 0));
+
+        if (ret < 0)
+                ext4_abort(req->inode->fs, err);
+        if (is_paid)
+                ext4_delayed_return_node(req->inode);
+}
+
 /* Allocate a node near the block `goal`.  When it fails nothing has changed. */
 static int new_node(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t goal,
                     unsigned depth, unsigned alloc_flags, struct new_node *ret_node)
 {
-        const struct ext4_alloc req = {
-                .inode = inode, .goal = goal, .len = 1, .flags = EXT4_ALLOC_META | alloc_flags};
+        struct ext4_alloc req = {.inode = inode, .goal = goal, .len = 1, .flags = alloc_flags};
         ext4_fsblk_t blk;
         uint32_t len;
-        int ret = ext4_balloc(h, &req, &blk, &len);
+        int ret = ext4_balloc_map(h, &req, &blk, &len);
 
         if (ret < 0)
                 return ret;
         ret = create_node(h, inode->fs, blk, depth, ret_node);
         if (ret < 0) {
-                if (ext4_bfree(h, inode, blk, len, EXT4_FREE_FORGET) < 0)
-                        ext4_abort(inode->fs, ret);
+                ext4_bfree_map(h, &req, blk, len, ret);
                 return ret;
         }
         ext4_add_blocks(inode, len);

@@ -88,7 +88,7 @@ struct ext4_leaf_change {
         enum ext4_map_type type;
 };
 
-/* Do it.  `alloc_flags` are for nodes that are needed. */
+/* Do it.  `alloc_flags`: the EXT4_ALLOC_RIGHTS for nodes that are needed. */
 must_check int ext4_leaf_change(struct jbd2_handle *h, struct ext4_inode *inode,
                                 const struct ext4_leaf_change *c, unsigned alloc_flags);
 
@@ -104,6 +104,18 @@ must_check int ext4_leaf_change_fits(struct ext4_inode *inode,
  */
 must_check int ext4_range_ensure(struct jbd2_handle *h, struct ext4_extent_range *range,
                                  uint32_t credits, uint32_t revokes);
+
+/* ---- blocks of a map ---- */
+
+/*
+ * Allocate a block of a map, of either kind.  req->flags: EXT4_ALLOC_RIGHTS, EXT4_ALLOC_KEPT;
+ * they become those that it was done with, for ext4_bfree_map(), which undoes it in the same
+ * transaction (`err`: why; for ext4_abort() if that fails, too).
+ */
+must_check int ext4_balloc_map(struct jbd2_handle *h, struct ext4_alloc *req,
+                               ext4_fsblk_t *ret_pblk, uint32_t *ret_len);
+void ext4_bfree_map(struct jbd2_handle *h, const struct ext4_alloc *req, ext4_fsblk_t pblk,
+                    uint32_t len, int err);
 
 /* Nodes take a whole cluster each. */
 static inline uint32_t ext4_node_blocks(const struct ext4_fs *fs)

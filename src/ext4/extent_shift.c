@@ -25,7 +25,7 @@ static int cut_over(struct jbd2_handle *h, struct ext4_inode *inode,
         if (ret < 0 || map.type == EXT4_MAP_HOLE || map.lblk == lblk)
                 return ret;
         ret = ext4_range_ensure(h, range, ext4_extent_shift_credits(inode), 0);
-        return ret == 0 ? ext4_leaf_change(h, inode, &c, 0) : ret;
+        return ret == 0 ? ext4_leaf_change(h, inode, &c, range->alloc_flags) : ret;
 }
 
 /* A run of extents in a leaf. */

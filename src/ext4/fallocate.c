@@ -3,11 +3,12 @@
 
 #include <linux/falloc.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "ext4/cache.h"
 #include "ext4/fallocate_shift.h"
 #include "ext4/inline_change.h"
 #include "ext4/map_change.h"
+#include "ext4/setattr.h"
 #include "ext4/truncate.h"
 #include "ext4/zero.h"
 
@@ -55,21 +56,7 @@ static uint64_t size_up_to(const struct range *r, uint64_t lblk)
 /* Under a handle: sizes and times after blocks up to lblk have been allocated or converted. */
 static int follow(struct jbd2_handle *h, const struct range *r, uint64_t lblk)
 {
-        struct ext4_inode *inode = r->inode;
-        struct ext4_iloc loc;
-        int ret = ext4_inode_begin(h, inode, &loc);
-
-        if (ret < 0)
-                return ret;
-        if (size_up_to(r, lblk) > vfs_size(&inode->vfs))
-                ret = ext4_grow(h, inode, size_up_to(r, lblk));
-        if (ret < 0) {
-                ext4_iloc_put(&loc);
-                return ret;
-        }
-        ext4_touch_changed(inode);
-        ext4_inode_store(h, inode, &loc);
-        return 0;
+        return ext4_grow_and_store(h, r->inode, size_up_to(r, lblk));
 }
 
 /* The size is the new one, also when no block had to be changed for it. */
@@ -171,7 +158,8 @@ static int convert(const struct range *r, uint64_t from, uint64_t to, enum ext4_
 {
         struct ext4_inode *inode = r->inode;
         const uint32_t more = EXT4_INODE_CREDITS + EXT4_GROW_CREDITS;
-        struct ext4_extent_range range = {.from = from, .to = to, .keep = more};
+        struct ext4_extent_range range = {
+                .from = from, .to = to, .keep = more, .alloc_flags = r->alloc_flags};
         struct jbd2_handle *h;
         int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode) + more, 0, &h);
         int err;
@@ -239,6 +227,8 @@ static int mode_write_zeroes(const struct range *r)
         int ret = prepare_to_grow(r);
 
         space.new_size = 0;
+        if (ret == 0 && ext4_journals_data(r->inode))
+                return ext4_data_journal_fill(r->inode, r->pos, r->end - r->pos);
         if (ret == 0)
                 ret = allocate(&space);
         if (ret == 0)
@@ -321,6 +311,19 @@ static int check_file(const struct ext4_inode *inode, int mode)
         return 0;
 }
 
+/* What is punched need not be written first, but for the last byte of the file, which moves the
+ * size on disk (C22); what moves, or gets other blocks, must. */
+static void leave_cache(const struct range *r, int mode)
+{
+        const bool shifts = mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
+        const bool punches = mode & FALLOC_FL_PUNCH_HOLE;
+        const uint64_t last = max_t(uint64_t, vfs_size(&r->inode->vfs), 1) - 1;
+
+        ext4_cache_leave(r->inode, punches ? r->pos : 0,
+                         punches ? min_t(uint64_t, r->end, last) : 0, /* order: C22 */
+                         r->pos, shifts ? UINT64_MAX : r->end);
+}
+
 static int run_mode(struct range *r, int mode)
 {
         struct ext4_inode *inode = r->inode;
@@ -345,7 +348,12 @@ static int run_mode(struct range *r, int mode)
 
 static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len)
 {
-        struct range r = {.inode = inode, .pos = pos, .end = pos + len};
+        struct range r = {
+                .inode = inode,
+                .pos = pos,
+                .end = pos + len,
+                .alloc_flags = ext4_alloc_rights(inode->fs),
+        };
         int ret = check_file(inode, mode);
 
         if (ret < 0)
@@ -356,6 +364,9 @@ static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, ui
                         return -EFBIG;
                 r.end = max_t(uint64_t, pos, ext4_max_size(inode));
         }
+        ret = ext4_drop_privileges(inode);
+        if (ret < 0)
+                return ret;
         if (inode->flags & EXT4_FL_INLINE_DATA) {
                 ret = ext4_inline_to_blocks(inode);
                 if (ret < 0)
@@ -363,8 +374,7 @@ static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, ui
         }
         if (!(mode & FALLOC_FL_KEEP_SIZE))
                 r.new_size = r.end;
-        if (ext4_reserved_is_for(inode->fs, geteuid(), getegid()))
-                r.alloc_flags = EXT4_ALLOC_RESERVED;
+        leave_cache(&r, mode);
         return run_mode(&r, mode);
 }
 

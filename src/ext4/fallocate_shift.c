@@ -42,7 +42,10 @@ static int set_size(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t si
 
         if (ret < 0)
                 return ret;
-        ret = ext4_grow(h, inode, size);
+        if (size < vfs_size(&inode->vfs))
+                ext4_set_size(inode, size);
+        else
+                ret = ext4_grow(h, inode, size);
         if (ret < 0) {
                 ext4_iloc_put(&loc);
                 return ret;
@@ -62,6 +65,7 @@ static int collapse(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t po
                 .from = from + nr,
                 .to = EXT4_NR_LBLKS,
                 .keep = SIZE_CREDITS,
+                .alloc_flags = ext4_alloc_rights(inode->fs),
         };
         const int64_t delta = -(int64_t)nr;
         int ret = ext4_map_remove_all(h, inode, from, from + nr,
@@ -97,8 +101,7 @@ int ext4_collapse_range(struct ext4_inode *inode, uint64_t pos, uint64_t len)
 /* The first step cannot be done: the size as it was. */
 static void undo_size(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
 {
-        atomic_store_explicit(&inode->vfs.size, size, memory_order_release);
-        inode->disk_size = size;
+        ext4_set_size(inode, size);
         /* It can fail only with the journal. */
         if (ext4_inode_dirty(h, inode) < 0)
                 return;
@@ -113,6 +116,7 @@ static int insert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
                 .from = pos >> bits,
                 .to = EXT4_NR_LBLKS,
                 .keep = SIZE_CREDITS,
+                .alloc_flags = ext4_alloc_rights(inode->fs),
         };
         int ret = set_size(h, inode, size + len);
 

@@ -4,7 +4,10 @@
 
 #include <sys/stat.h>
 
+#include "ext4/cache.h"
+#include "ext4/data_journal.h"
 #include "ext4/dax.h"
+#include "ext4/setattr.h"
 
 /* A mount that writes, with data=journal. */
 static bool journals_data(const struct ext4_fs *fs)
@@ -21,6 +24,20 @@ enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode)
         if (inode->flags & EXT4_FL_INLINE_DATA)
                 return EXT4_FALLBACK_INLINE;
         return EXT4_DIRECT_OK;
+}
+
+/* Without extents a block may have to be written buffered, and memory is copied to byte by
+ * byte. */
+uint32_t ext4_atomic_unit(const struct ext4_inode *inode)
+{
+        const struct uext4_bdev_geometry *geo = uext4_bdev_geometry(inode->vfs.sb->dev);
+        const uint32_t block = inode->fs->block_size;
+
+        if (!S_ISREG(inode->mode) || !(inode->flags & EXT4_FL_EXTENTS) ||
+            (inode->flags & EXT4_FL_ENCRYPT) || ext4_is_dax(inode) ||
+            ext4_direct_fallback(inode) != EXT4_DIRECT_OK)
+                return 0;
+        return block >= geo->atomic_min && block <= geo->atomic_max ? block : 0;
 }
 
 /* B25: shared, and never asleep under NOWAIT. */
@@ -66,9 +83,42 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
         vfs_count(inode->sb, VFS_BUFFERED_READS);
         if (!lock_for_read(iocb))
                 return count_again(inode, -EAGAIN);
-        ret = iomap_buffered_read(iocb, iter, &ext4_read_ops);
+        if (ext4_journals_data(ext4_inode_of(inode)))
+                ret = ext4_data_journal_read(iocb, iter);
+        else if (ext4_inode_of(inode)->flags & EXT4_FL_INLINE_DATA)
+                ret = iomap_uncached_read(iocb, iter, &ext4_read_ops);
+        else
+                ret = iomap_buffered_read(iocb, iter, &ext4_read_ops);
+        ext4_accessed(iocb);
         rwsem_read_unlock(&inode->lock);
         return count_again(inode, ret);
+}
+
+/* Its data is neither in the inode, nor in the buffer cache, nor copied from the device. */
+static bool has_pages(const struct ext4_inode *inode)
+{
+        return !ext4_journals_data(inode) && !(inode->flags & EXT4_FL_INLINE_DATA) &&
+               !ext4_is_dax(inode);
+}
+
+int64_t ext4_file_lend(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                       struct folio **ret_folio)
+{
+        int64_t ret = -EOPNOTSUPP;
+        uint64_t size;
+
+        rwsem_read_lock(&inode->vfs.lock);
+        size = vfs_size(&inode->vfs);
+        if (pos >= size) {
+                ret = 0;
+        } else if (has_pages(inode)) {
+                len = min_t(uint64_t, len, size - pos);
+                ret = iomap_buffered_lend(&inode->vfs, pos, len, &ext4_read_ops, ret_folio);
+                if (ret == 0)
+                        ret = (int64_t)min_t(uint64_t, len, folio_end(*ret_folio) - pos);
+        }
+        rwsem_read_unlock(&inode->vfs.lock);
+        return ret;
 }
 
 static int64_t read_fallback(struct vfs_kiocb *iocb, struct iov_iter *iter,
@@ -109,7 +159,11 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
         }
         vfs_count(inode->sb, VFS_DIRECT_READS);
         vfs_count_by(inode->sb, VFS_DIRECT_READ_BYTES, iter->count);
-        ret = iomap_dio_read(dio, iocb, iter, &ext4_read_ops);
+        ret = ext4_cache_before_read(ext4_inode_of(inode), iocb->pos, iocb->pos + iter->count,
+                                     iocb->flags & VFS_NOWAIT);
+        if (ret == 0)
+                ret = iomap_dio_read(dio, iocb, iter, &ext4_read_ops);
+        ext4_accessed(iocb);
         rwsem_read_unlock(&inode->lock);
         return ret == -EAGAIN ? count_again(inode, ret) : ret;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ext4/fsync.h"
 
+#include "ext4/delayed.h"
 #include "ext4/inode_store.h"
 #include "ext4/super_write.h"
 
@@ -79,6 +80,16 @@ static int store_times_if_free(struct ext4_inode *inode)
 
 int ext4_fsync(struct ext4_inode *inode, enum ext4_sync what)
 {
+        int ret = vfs_pages_flush(&inode->vfs, 0, UINT64_MAX); /* order: then the commit */
+        int err;
+
+        ext4_delayed_try_settle(inode); /* what nobody could who wrote back */
+        err = ext4_fsync_written(inode, what);
+        return first_error(ret, err);
+}
+
+int ext4_fsync_written(struct ext4_inode *inode, enum ext4_sync what)
+{
         struct ext4_fs *fs = inode->fs;
         uint32_t tid;
         int ret;
@@ -95,9 +106,9 @@ int ext4_fsync(struct ext4_inode *inode, enum ext4_sync what)
                 return ret;
         tid = atomic_load(what == EXT4_SYNC_ALL ? &inode->sync_tid : &inode->datasync_tid);
         if (!jbd2_is_durable(fs->journal, tid))
-                ret = commit(fs, tid);
+                ret = commit(fs, tid); /* order: what finds the data is durable (B49) */
         if (ret == 0 && vfs_needs_flush(&inode->vfs))
-                ret = flush(fs);
+                ret = flush(fs); /* order: the data is durable (B49) */
         return ret;
 }
 
@@ -105,8 +116,13 @@ int ext4_sync_fs(struct ext4_fs *fs)
 {
         int ret;
 
+        int err;
+
         if (!fs->journal)
                 return 0;
+        err = vfs_write_all(&fs->vfs);
         ret = jbd2_commit_all(fs->journal);
-        return ret < 0 ? ret : flush(fs);
+        if (ret == 0)
+                ret = flush(fs);
+        return first_error(err, ret);
 }

@@ -27,7 +27,10 @@ enum ext4_sync {
  */
 must_check int ext4_fsync(struct ext4_inode *inode, enum ext4_sync what);
 
-/* Everything of the mount. */
+/* The same without what is in the page cache only: for direct writes. */
+must_check int ext4_fsync_written(struct ext4_inode *inode, enum ext4_sync what);
+
+/* Everything of the mount.  No inode lock is held. */
 must_check int ext4_sync_fs(struct ext4_fs *fs);
 
 /*

@@ -143,7 +143,7 @@ static void tea_transform(uint32_t state[2], const uint32_t key[TEA_WORDS])
         state[1] += y;
 }
 
-static uint32_t hash_tea(uint32_t state[4], const char *name, size_t len, enum char_sign sign)
+static uint32_t hash_tea(uint32_t state[2], const char *name, size_t len, enum char_sign sign)
 {
         for (size_t pos = 0; pos < len; pos += TEA_WORDS * 4) {
                 uint32_t words[TEA_WORDS];
@@ -191,4 +191,12 @@ uint32_t ext4_dx_hash(uint8_t version, const le32 seed[4], const char *name, siz
         }
         hash &= ~1u;
         return hash == HASH_END ? HASH_LAST_VALID : hash;
+}
+
+uint32_t ext4_name_tail(const le32 seed[4], const char *name, size_t len)
+{
+        uint32_t state[4];
+
+        init_state(state, seed);
+        return hash_tea(state + 2, name, len, CHAR_UNSIGNED);
 }

@@ -191,22 +191,26 @@ static void set_level(struct ext4_dx_path *path, unsigned i, struct buf *buf, ui
         };
 }
 
-static int read_root(struct ext4_dx_path *path, const struct ext4_name *name)
+uint8_t ext4_dx_new_version(const struct ext4_fs *fs)
 {
-        const struct ext4_fs *fs = path->dir->fs;
+        return fs->hash_version <= EXT4_DX_HASH_TEA ? fs->hash_version : EXT4_DX_HASH_HALF_MD4;
+}
+
+uint8_t ext4_dx_default_version(const struct ext4_fs *fs)
+{
+        return ext4_dx_with_sign(ext4_dx_new_version(fs), fs->hash_unsigned);
+}
+
+static int read_root(struct ext4_dx_path *path)
+{
         const struct ext4_dx_root_info *info;
         struct buf *buf;
-        uint8_t version;
         int ret = ext4_dx_read_block(path->dir, 0, ext4_dx_root_verify, &buf);
 
         if (ret < 0)
                 return ret;
         info = root_info(buf->data);
-        version = info->hash_version;
-        if (fs->hash_unsigned)
-                version += EXT4_DX_HASH_LEGACY_UNSIGNED;
-        path->version = version;
-        path->hash = ext4_dx_hash(version, fs->sb.s_hash_seed, name->text, name->len);
+        path->version = ext4_dx_with_sign(info->hash_version, path->dir->fs->hash_unsigned);
         path->nr_levels = info->indirect_levels + 1u;
         set_level(path, 0, buf, EXT4_DX_ROOT_OFFSET);
         return 0;
@@ -257,7 +261,7 @@ static int descend(struct ext4_dx_path *path, unsigned from, enum descent how)
  * which all levels above agree is enough: the first entry of a block has its hash in the
  * parent.
  */
-static int next_leaf(struct ext4_dx_path *path)
+int ext4_dx_next_leaf(struct ext4_dx_path *path)
 {
         unsigned i = path->nr_levels;
         struct ext4_dx_level *level;
@@ -285,7 +289,7 @@ static int search_leaf(struct ext4_dx_path *path, const struct ext4_name *name,
 
         if (path->leaves_left-- == 0)
                 return ext4_corrupt(&at, "directory index: more leaves than blocks");
-        ret_hit->lblk = ext4_dx_child(&path->levels[path->nr_levels - 1]);
+        ret_hit->lblk = ext4_dx_leaf(path);
         ret = ext4_dx_read_block(path->dir, ret_hit->lblk, ext4_dir_block_verify, &buf);
         if (ret < 0)
                 return ret;
@@ -293,16 +297,46 @@ static int search_leaf(struct ext4_dx_path *path, const struct ext4_name *name,
         return ext4_dir_search(&walk, name, &ret_hit->ino);
 }
 
-int ext4_dx_path_to(struct ext4_dx_path *path, const struct ext4_name *name)
+int ext4_dx_path_begin(struct ext4_dx_path *path)
 {
         int ret = ext4_dir_nr_blocks(path->dir, &path->leaves_left);
 
-        if (ret == 0)
-                ret = read_root(path, name);
+        return ret < 0 ? ret : read_root(path);
+}
+
+int ext4_dx_path_go(struct ext4_dx_path *path, uint32_t hash)
+{
+        path->hash = hash;
+        path->levels[0].at = search_level(&path->levels[0], hash);
+        return descend(path, 0, DESCEND_BY_HASH);
+}
+
+int ext4_dx_path_to(struct ext4_dx_path *path, const struct ext4_name *name)
+{
+        const struct ext4_fs *fs = path->dir->fs;
+        int ret = ext4_dx_path_begin(path);
+
         if (ret < 0)
                 return ret;
-        path->levels[0].at = search_level(&path->levels[0], path->hash);
-        return descend(path, 0, DESCEND_BY_HASH);
+        return ext4_dx_path_go(
+                path, ext4_dx_hash(path->version, fs->sb.s_hash_seed, name->text, name->len));
+}
+
+struct ext4_dx_range ext4_dx_path_range(const struct ext4_dx_path *path)
+{
+        struct ext4_dx_range range = {0, 1ull << 32};
+
+        for (unsigned i = 0; i < path->nr_levels; i++) {
+                const struct ext4_dx_level *l = &path->levels[i];
+
+                if (l->at > 0)
+                        range.from =
+                                max_t(uint64_t, range.from, le32_get(l->entries[l->at].hash));
+                if (l->at + 1 < l->count)
+                        range.to =
+                                min_t(uint64_t, range.to, le32_get(l->entries[l->at + 1].hash));
+        }
+        return range;
 }
 
 int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *name,
@@ -317,7 +351,7 @@ int ext4_htree_lookup_locked(struct ext4_inode *dir, const struct ext4_name *nam
                 ret = search_leaf(&path, name, ret_hit);
                 if (ret != -ENOENT)
                         return ret;
-                ret = next_leaf(&path);
+                ret = ext4_dx_next_leaf(&path);
         } while (ret > 0);
         return ret < 0 ? ret : -ENOENT;
 }

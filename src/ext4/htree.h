@@ -31,10 +31,35 @@ struct ext4_dx_path {
 /* How many levels an index of this file system can have. */
 uint32_t ext4_dx_max_levels(const struct ext4_fs *fs);
 
+/* The hash of a directory that becomes a hashed one: as its root will have it, and with its
+ * sign. */
+uint8_t ext4_dx_new_version(const struct ext4_fs *fs);
+uint8_t ext4_dx_default_version(const struct ext4_fs *fs);
+
 /* The path of a name to the first leaf that may have it.  path->dir is set, the rest zeros; on
  * an error, too, ext4_dx_path_done() follows. */
 must_check int ext4_dx_path_to(struct ext4_dx_path *path, const struct ext4_name *name);
 void ext4_dx_path_done(struct ext4_dx_path *path);
+
+/* The same by hash, in two steps, the second of which may be repeated with another hash. */
+must_check int ext4_dx_path_begin(struct ext4_dx_path *path);
+must_check int ext4_dx_path_go(struct ext4_dx_path *path, uint32_t hash);
+
+/* To the next leaf, if names of the path's hash go on there: 1; 0 if not. */
+must_check int ext4_dx_next_leaf(struct ext4_dx_path *path);
+
+/* What the index says of the hashes in the leaf of a path: from <= hash < to, but for bit 0,
+ * which says that names of that hash are in the leaf before as well. */
+struct ext4_dx_range {
+        uint64_t from, to; /* to: 1 << 32 for the last leaf */
+};
+
+struct ext4_dx_range ext4_dx_path_range(const struct ext4_dx_path *path);
+
+static inline bool ext4_dx_in_range(const struct ext4_dx_range *range, uint32_t hash)
+{
+        return hash >= (range->from & ~1ull) && hash < range->to;
+}
 
 #define _cleanup_dx_path_ __attribute__((cleanup(ext4_dx_path_done)))
 
@@ -42,6 +67,12 @@ void ext4_dx_path_done(struct ext4_dx_path *path);
 static inline ext4_lblk_t ext4_dx_child(const struct ext4_dx_level *level)
 {
         return le32_get(level->entries[level->at].block) & EXT4_DX_BLOCK_MASK;
+}
+
+/* Its leaf. */
+static inline ext4_lblk_t ext4_dx_leaf(const struct ext4_dx_path *path)
+{
+        return ext4_dx_child(&path->levels[path->nr_levels - 1]);
 }
 
 /* A block of the directory that must be there, checked. */

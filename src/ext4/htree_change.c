@@ -283,6 +283,7 @@ static int split_items(struct jbd2_handle *h, const struct ext4_dx_path *path, s
                 hash |= 1;
         fill(path->dir, new.bytes, leaf, middle, leaf->nr);
         fill(path->dir, bytes, leaf, 0, middle);
+        ext4_dir_changed(path->dir);
         insert_entry(path->dir->fs, &above, path->levels[last].at, hash, new.lblk);
         jbd2_dirty(h, new.buf);
         jbd2_dirty(h, buf);
@@ -341,8 +342,7 @@ static int try_or_step(struct jbd2_handle *h, struct ext4_inode *dir,
         int ret = ext4_dx_path_to(&path, name);
 
         if (ret == 0)
-                ret = ext4_dx_read_block(dir, ext4_dx_child(&path.levels[path.nr_levels - 1]),
-                                         ext4_dir_block_verify, &buf);
+                ret = ext4_dx_read_block(dir, ext4_dx_leaf(&path), ext4_dir_block_verify, &buf);
         if (ret < 0)
                 return ret;
         ret = ext4_dir_run_has_room(dir, buf->data, end, ext4_dir_entry_size(name->len));
@@ -416,8 +416,7 @@ static void make_root(struct ext4_inode *dir, struct node *root, ext4_lblk_t lea
         dotdot->rec_len = ext4_dir_rec_len_make(fs->block_size, fs->block_size - second);
         memset(root->block + used, 0, fs->block_size - used);
         *info_of(root) = (struct ext4_dx_root_info){
-                .hash_version = fs->hash_version <= EXT4_DX_HASH_TEA ? fs->hash_version
-                                                                     : EXT4_DX_HASH_HALF_MD4,
+                .hash_version = ext4_dx_new_version(fs),
                 .info_length = sizeof(struct ext4_dx_root_info),
         };
         entries_of(root)->block = le32_make(leaf);
@@ -449,6 +448,7 @@ int ext4_htree_convert(struct jbd2_handle *h, struct ext4_inode *dir, unsigned a
         }
         root = (struct node){buf, bytes, EXT4_DX_ROOT_OFFSET};
         move_entries(dir, bytes, new.bytes);
+        ext4_dir_changed(dir);
         jbd2_dirty(h, new.buf);
         make_root(dir, &root, new.lblk);
         node_done(h, dir, &root);

@@ -21,6 +21,7 @@
 
 #include "ext4/bitmap.h"
 #include "ext4/ialloc_group.h"
+#include "ext4/truncate.h"
 #include "ext4/xattr_change.h"
 #include "util/alloc.h"
 
@@ -53,12 +54,15 @@ static void count_group(struct ext4_ialloc *ia, ext4_group_t group)
 
 static void seed(struct ext4_ialloc *ia)
 {
-        uint64_t random = 0;
+        uint64_t random = (uint64_t)ia->fs->opts.epoch;
 
+        atomic_init(&ia->random, random);
+        if (ia->fs->opts.has_epoch)
+                return;
         /* Not a secret: when there is no randomness the time is good enough. */
         if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
                 random = clock_ns();
-        atomic_init(&ia->random, random);
+        atomic_store(&ia->random, random);
 }
 
 int ext4_ialloc_new(struct ext4_fs *fs)
@@ -301,6 +305,8 @@ int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
                                        &inherited);
         if (ret < 0)
                 return ret;
+        if (!inherited.has_acl && !S_ISLNK(want->mode))
+                inherited.mode &= (uint16_t)~want->umask;
         ret = alloc_somewhere(&a, ret_inode);
         if (ret < 0)
                 ext4_acl_inherit_undo(h, dir, &inherited);
@@ -328,13 +334,14 @@ static int check_before_free(const struct ext4_inode *inode, const struct ext4_g
 static void store_deleted(struct jbd2_handle *h, struct ext4_inode *inode,
                           struct ext4_iloc *iloc)
 {
-        struct timespec now;
+        const struct timespec now = ext4_now(inode->fs);
 
-        clock_gettime(CLOCK_REALTIME, &now);
         inode->nlink = 0;
         inode->disk_size = 0;
         inode->ctime = now;
-        iloc->raw->i_dtime = le32_make((uint32_t)now.tv_sec);
+        /* A smaller number is taken for the next inode of the orphan list. */
+        iloc->raw->i_dtime =
+                le32_make(max_t(uint32_t, (uint32_t)now.tv_sec, inode->fs->nr_inodes));
         ext4_inode_store(h, inode, iloc);
 }
 

@@ -12,6 +12,7 @@
  */
 
 #include "ext4/inode_store.h"
+#include "ext4/xattr_change.h"
 
 struct ext4_ialloc;
 
@@ -22,7 +23,8 @@ void ext4_ialloc_free(struct ext4_fs *fs); /* nothing happens when there is none
 
 /* What the caller wants. */
 struct ext4_new_inode {
-        uint16_t mode;     /* type and permissions, umask applied */
+        uint16_t mode;     /* type and permissions */
+        uint16_t umask;    /* of these the ones that it does not get, but by a default ACL */
         uint32_t uid, gid; /* gid: unless the directory has S_ISGID, then its own */
         uint32_t rdev_major, rdev_minor; /* of a device */
         struct timespec now;
@@ -44,8 +46,8 @@ struct ext4_new_inode {
 must_check int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
                            const struct ext4_new_inode *want, struct ext4_inode **ret_inode);
 
-/* Bitmap, descriptor, inode; an attribute block and its bitmap and descriptor. */
-#define EXT4_IALLOC_CREDITS 6u
+/* Bitmap, descriptor, inode; what is inherited. */
+#define EXT4_IALLOC_CREDITS (3u + EXT4_ACL_INHERIT_CREDITS)
 
 /*
  * Give the inode back.  Its blocks and attributes are gone already, and it is on no orphan

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "ext4/delayed.h"
 #include "ext4/extent_path.h"
 #include "ext4/super_write.h"
 
@@ -137,10 +138,12 @@ uint64_t ext4_indirect_nr_lblks(const struct ext4_fs *fs)
 struct branch {
         struct step new[MAX_LEVELS]; /* i: its first pointer that is set */
         ext4_fsblk_t blk[MAX_LEVELS];
-        unsigned nr_blks; /* allocated */
-        unsigned nr_bufs; /* of these with access */
+        unsigned flags[MAX_LEVELS]; /* EXT4_ALLOC_*, they were allocated with */
+        unsigned nr_blks;           /* allocated */
+        unsigned nr_bufs;           /* of these with access */
         ext4_fsblk_t data;
         uint32_t len; /* 0: not yet */
+        bool is_paid; /* with promises */
 };
 
 /* A pointer has 32 bits. */
@@ -151,9 +154,23 @@ static int balloc_32(struct jbd2_handle *h, const struct ext4_alloc *req,
 
         if (ret < 0 || *ret_pblk + *ret_len - 1 <= UINT32_MAX)
                 return ret;
-        ret = ext4_bfree(h, req->inode, *ret_pblk, *ret_len, EXT4_FREE_FORGET);
+        ret = ext4_bfree(h, req->inode, *ret_pblk, *ret_len,
+                         EXT4_FREE_FORGET |
+                                 (req->flags & EXT4_ALLOC_DELAYED ? EXT4_FREE_DELAYED : 0));
         if (ret < 0)
                 ext4_abort(req->inode->fs, ret);
+        return -ENOSPC;
+}
+
+static int balloc_pointers(struct jbd2_handle *h, struct ext4_alloc *req,
+                           ext4_fsblk_t *ret_pblk)
+{
+        uint32_t len;
+        int ret = ext4_balloc_map(h, req, ret_pblk, &len);
+
+        if (ret < 0 || *ret_pblk <= UINT32_MAX)
+                return ret;
+        ext4_bfree_map(h, req, *ret_pblk, len, -ENOSPC);
         return -ENOSPC;
 }
 
@@ -165,11 +182,15 @@ static void undo(struct jbd2_handle *h, struct ext4_inode *inode, struct branch 
         for (unsigned k = 0; k < b->nr_bufs; k++)
                 buf_put(b->new[k].buf);
         if (b->len > 0)
-                ret = ext4_bfree(h, inode, b->data, b->len, EXT4_FREE_FORGET);
-        for (unsigned k = 0; k < b->nr_blks; k++)
-                ret = first_error(ret, ext4_bfree(h, inode, b->blk[k], 1, EXT4_FREE_FORGET));
+                ret = ext4_bfree(h, inode, b->data, b->len,
+                                 EXT4_FREE_FORGET | (b->is_paid ? EXT4_FREE_DELAYED : 0));
         if (ret < 0)
                 ext4_abort(inode->fs, ret);
+        for (unsigned k = 0; k < b->nr_blks; k++) {
+                const struct ext4_alloc req = {.inode = inode, .flags = b->flags[k]};
+
+                ext4_bfree_map(h, &req, b->blk[k], 1, -EIO);
+        }
 }
 
 /* Blocks for the pointers that are missing, and for the data. */
@@ -181,11 +202,12 @@ static int alloc_branch(struct jbd2_handle *h, struct ext4_inode *inode,
         int ret = 0;
 
         meta.len = 1;
-        meta.flags = (data->flags & ~(unsigned)EXT4_ALLOC_DATA) | EXT4_ALLOC_META;
         while (b->nr_blks < nr_new) {
-                ret = balloc_32(h, &meta, &b->blk[b->nr_blks], &len);
+                meta.flags = data->flags | (b->is_paid ? EXT4_ALLOC_KEPT : 0);
+                ret = balloc_pointers(h, &meta, &b->blk[b->nr_blks]);
                 if (ret < 0)
                         return ret;
+                b->flags[b->nr_blks] = meta.flags;
                 meta.goal = b->blk[b->nr_blks++] + 1;
         }
         ret = balloc_32(h, data, &b->data, &len);
@@ -266,7 +288,7 @@ static int alloc_at(struct jbd2_handle *h, struct ext4_inode *inode, struct walk
                     const struct ext4_indirect_request *req, struct ext4_map *ret_map)
 {
         struct branch b = {.nr_blks = 0};
-        const struct ext4_alloc data = {
+        struct ext4_alloc data = {
                 .inode = inode,
                 .lblk = req->lblk,
                 .goal = req->goal ? req->goal : goal_for(w),
@@ -277,6 +299,10 @@ static int alloc_at(struct jbd2_handle *h, struct ext4_inode *inode, struct walk
 
         if (data.len == 0)
                 return -EEXIST;
+        b.is_paid =
+                (data.flags & EXT4_ALLOC_DATA) && ext4_delayed_cut(inode, data.lblk, &data.len);
+        if (b.is_paid)
+                data.flags |= EXT4_ALLOC_DELAYED;
         ret = get_access(h, &w->at[w->depth]);
         if (ret < 0)
                 return ret;
@@ -289,6 +315,8 @@ static int alloc_at(struct jbd2_handle *h, struct ext4_inode *inode, struct walk
         }
         join_branch(h, w, &b);
         ext4_add_blocks(inode, b.nr_blks + b.len);
+        if (b.is_paid)
+                ext4_delayed_spend(inode, data.lblk, b.len);
         *ret_map = (struct ext4_map){req->lblk, b.len, b.data, EXT4_MAP_WRITTEN};
         return 0;
 }

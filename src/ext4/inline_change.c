@@ -161,7 +161,7 @@ static int enter_block(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsb
         const le32 direct = le32_make((uint32_t)pblk);
 
         if (inode->flags & EXT4_FL_EXTENTS)
-                return ext4_extent_insert(h, inode, &map);
+                return ext4_extent_insert(h, inode, &map, 0); /* into the root */
         if (pblk > UINT32_MAX)
                 return -ENOSPC; /* out of reach for an indirect map */
         memcpy(inode->block, &direct, sizeof(direct));
@@ -226,7 +226,11 @@ static int change_form(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsb
 static int alloc_first(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t *ret_pblk,
                        uint32_t *ret_nr)
 {
-        const struct ext4_alloc a = {.inode = inode, .len = 1, .flags = EXT4_ALLOC_DATA};
+        const struct ext4_alloc a = {
+                .inode = inode,
+                .len = 1,
+                .flags = EXT4_ALLOC_DATA | ext4_alloc_rights(inode->fs),
+        };
         int ret;
 
         rwsem_write_lock(&inode->map_lock);
@@ -242,7 +246,11 @@ static int alloc_and_write(struct jbd2_handle *h, struct ext4_inode *inode,
 
         if (ret < 0)
                 return ret;
-        ret = write_data(inode, *ret_pblk);
+        if (ext4_journals_data(inode))
+                ret = ext4_data_journal_new_block(h, inode->fs, *ret_pblk, inode->inline_data,
+                                                  inode->inline_size);
+        else
+                ret = write_data(inode, *ret_pblk);
         if (ret < 0)
                 ext4_abort(inode->fs, ret); /* the device refuses to write */
         return ret;
@@ -268,7 +276,7 @@ static int to_blocks(struct jbd2_handle *h, struct ext4_inode *inode)
                 ret = alloc_and_write(h, inode, &pblk, &nr);
         if (ret == 0) {
                 ret = change_form(h, inode, pblk, nr);
-                if (ret < 0 && nr > 0 && ext4_bfree(h, inode, pblk, nr, 0) < 0)
+                if (ret < 0 && nr > 0 && ext4_bfree(h, inode, pblk, nr, EXT4_FREE_FORGET) < 0)
                         ext4_abort(inode->fs, ret);
         }
         if (ret < 0) {
@@ -285,7 +293,8 @@ int ext4_inline_to_blocks(struct ext4_inode *inode)
 {
         struct ext4_fs *fs = inode->fs;
         /* A tree without levels below its root, which has room. */
-        const uint32_t credits = 2 * EXT4_BALLOC_CREDITS + 3 * EXT4_INODE_CREDITS;
+        const uint32_t credits = 2 * EXT4_BALLOC_CREDITS + 3 * EXT4_INODE_CREDITS +
+                                 (ext4_journals_data(inode) ? 1 : 0);
         int tries = 0;
         int ret;
 

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "ext4/balloc.h"
+#include "ext4/delayed.h"
+#include "ext4/dir_read.h"
 #include "ext4/inode_raw.h"
 #include "util/alloc.h"
 
@@ -190,6 +192,7 @@ static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *
 
         inode->mode = le16_get(di->i_mode);
         inode->flags = le32_get(di->i_flags);
+        inode->is_dax = inode->flags & EXT4_FL_DAX;
         inode->generation = le32_get(di->i_generation);
         inode->nlink = le16_get(di->i_links_count);
         inode->uid = le32_join(di->i_uid_lo, di->i_uid_hi);
@@ -205,6 +208,7 @@ static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *
                 set_rdev(inode, di);
         load_times(inode, di);
         inode->disk_size = ext4_raw_size(fs, di);
+        inode->tail_known = false;
         atomic_store_explicit(&inode->vfs.size, inode->disk_size, memory_order_release);
 }
 
@@ -247,6 +251,10 @@ int ext4_inode_load_orphan(struct ext4_inode *inode)
 void ext4_inode_unload(struct ext4_inode *inode)
 {
         ext4_prealloc_drop(inode);
+        ext4_dir_forget_batch(inode);
+        /* Nobody else can reach it. */
+        if (!RB_EMPTY(&inode->delayed.tree) || inode->delayed.nr_map > 0)
+                ext4_delayed_clear(inode);
         mem_free(inode->ibody);
         inode->ibody = NULL;
         inode->ibody_size = 0;

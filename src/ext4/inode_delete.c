@@ -15,6 +15,7 @@
  */
 
 #include "ext4/balloc.h"
+#include "ext4/delayed.h"
 #include "ext4/ialloc.h"
 #include "ext4/orphan.h"
 #include "ext4/truncate.h"
@@ -274,7 +275,10 @@ int ext4_inode_delete(struct ext4_inode *inode)
 
         assert(inode->nlink == 0);
         assert(!jbd2_current(inode->fs->journal));
-        rwsem_write_lock(&inode->vfs.lock); /* who truncates holds it, J48 */
+        vfs_pages_discard(&inode->vfs, 0, UINT64_MAX);
+        ext4_delayed_clear(inode);
+        /* Who truncates holds it (J48).  Whoever had the value of an attribute may hold his. */
+        rwsem_write_lock_nested(&inode->vfs.lock, RANK_INODE_CHILD2);
         ret = ext4_truncate_all(inode);
         rwsem_write_unlock(&inode->vfs.lock);
 

@@ -118,7 +118,12 @@ int ext4_inode_init_new(struct ext4_inode *inode, const struct ext4_inode *dir,
                 ext4_inode_csum_seed(fs, ext4_ino(inode), le32_make(inode->generation));
         inode->nlink = S_ISDIR(want->mode) ? 2 : 1;
         inode->flags = inherited_flags(dir, want->mode);
-        inode->atime = inode->mtime = inode->ctime = inode->btime = want->now;
+        inode->is_dax = inode->flags & EXT4_FL_DAX;
+        inode->atime = inode->mtime = inode->ctime = want->now;
+        /* Where nobody could read it again it is not known from the beginning. */
+        if (ext4_new_inode_extra(fs) >=
+            offsetof(struct ext4_inode_disk, i_version_hi) - EXT4_GOOD_OLD_INODE_SIZE)
+                inode->btime = want->now;
         if (S_ISCHR(want->mode) || S_ISBLK(want->mode)) {
                 inode->rdev_major = want->rdev_major;
                 inode->rdev_minor = want->rdev_minor;

@@ -72,21 +72,26 @@ static void put_file_acl(const struct ext4_inode *inode, struct ext4_inode_disk 
                 di->i_file_acl_hi = le16_make((uint16_t)(inode->file_acl >> 32));
 }
 
-/*
- * Seconds are signed 32 bits, and with the extra field 34, of which the upper two count on from
- * there.  What is outside becomes the nearest that is not.  `extra` is NULL where there is
- * none.
- */
+struct timespec ext4_time_fit(struct timespec t, bool has_extra)
+{
+        int64_t max = has_extra ? INT32_MAX + (3ll << 32) : INT32_MAX;
+
+        if (t.tv_sec < INT32_MIN)
+                return (struct timespec){.tv_sec = INT32_MIN};
+        if (t.tv_sec > max)
+                return (struct timespec){.tv_sec = max};
+        return (struct timespec){t.tv_sec, has_extra ? t.tv_nsec : 0};
+}
+
+/* Seconds are signed 32 bits, and with the extra field 34, of which the upper two count on from
+ * there.  `extra` is NULL where there is none. */
 static void put_time(struct timespec t, le32 *seconds, le32 *extra)
 {
-        int64_t max = extra ? INT32_MAX + (3ll << 32) : INT32_MAX;
-        int64_t sec = t.tv_sec;
         uint32_t epoch;
+        int64_t sec;
 
-        if (sec < INT32_MIN || sec > max) {
-                sec = sec < 0 ? INT32_MIN : max;
-                t.tv_nsec = 0;
-        }
+        t = ext4_time_fit(t, extra);
+        sec = t.tv_sec;
         epoch = (uint32_t)((uint64_t)(sec - (int32_t)(uint32_t)sec) >> 32);
         *seconds = le32_make((uint32_t)sec);
         if (extra)
@@ -101,7 +106,7 @@ static void put_times(const struct ext4_inode *inode, struct ext4_inode_disk *di
                  EXT4_RAW_HAS(fs, di, i_ctime_extra) ? &di->i_ctime_extra : NULL);
         put_time(ext4_mtime(inode), &di->i_mtime,
                  EXT4_RAW_HAS(fs, di, i_mtime_extra) ? &di->i_mtime_extra : NULL);
-        put_time(inode->atime, &di->i_atime,
+        put_time(ext4_atime(inode), &di->i_atime,
                  EXT4_RAW_HAS(fs, di, i_atime_extra) ? &di->i_atime_extra : NULL);
         if (EXT4_RAW_HAS(fs, di, i_crtime))
                 put_time(inode->btime, &di->i_crtime,
@@ -200,7 +205,7 @@ void ext4_inode_store(struct jbd2_handle *h, struct ext4_inode *inode, struct ex
         if (inode->blocks > ext4_inode_max_blocks(fs))
                 ext4_abort(fs, -EFBIG);
         atomic_store(&inode->sync_tid, jbd2_tid(h));
-        atomic_store(&inode->times_due, false); /* before written_at is read */
+        atomic_store(&inode->times_due, false); /* before written_at, accessed_at are read */
         mtx_lock(raw_lock);
         if (changes_data(inode, loc->raw))
                 atomic_store(&inode->datasync_tid, jbd2_tid(h));

@@ -63,6 +63,10 @@ must_check int ext4_iloc_begin(struct jbd2_handle *h, struct ext4_fs *fs, uint32
 void ext4_iloc_store_dtime(struct jbd2_handle *h, struct ext4_fs *fs, uint32_t ino,
                            struct ext4_iloc *loc, uint32_t dtime);
 
+/* A time as an inode can keep it, with the extra field of that time or without: what is outside
+ * becomes the nearest that is inside. */
+struct timespec ext4_time_fit(struct timespec t, bool has_extra);
+
 /* The raw inode from the struct's fields (pure, but for the checksum's seed). */
 void ext4_inode_encode(const struct ext4_inode *inode, struct ext4_inode_disk *raw);
 

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "ext4/delayed.h"
+#include "ext4/dir_read.h"
 #include "ext4/ialloc.h"
 #include "ext4/orphan.h"
 #include "util/alloc.h"
@@ -69,18 +71,21 @@ static struct ext4_inode *inode_new(struct ext4_fs *fs, uint64_t ino)
         inode->hashed = true;
         mtx_init(&inode->load, RANK_INODE_LOAD);
         rwsem_init(&inode->map_lock, RANK_MAP);
+        ext4_delayed_init(&inode->delayed);
         ext4_es_init(&inode->es);
         return inode;
 }
 
 static void inode_free(struct ext4_inode *inode)
 {
+        vfs_pages_discard(&inode->vfs, 0, UINT64_MAX); /* nothing is dirty */
         ext4_orphan_leave(inode);
         /* One that was made in vain has none, and may be given up under a group's lock. */
         if (!RB_EMPTY(&inode->es.tree))
                 ext4_es_clear(&inode->es, &inode->fs->nr_cached_extents);
         rwsem_done(&inode->es.lock);
         ext4_inode_unload(inode);
+        ext4_delayed_done(&inode->delayed);
         rwsem_done(&inode->map_lock);
         mtx_done(&inode->load);
         vfs_inode_done(&inode->vfs);
@@ -386,6 +391,7 @@ void ext4_iget_again(struct ext4_inode *inode)
 static void retire_locked(struct ext4_inode_table *table, struct shard *s,
                           struct ext4_inode *inode, struct inode_queue *victims)
 {
+        ext4_dir_forget_batch(inode);
         if (inode->hashed && inode->loaded && !inode->dying) {
                 s->nr_unused++;
                 TAILQ_INSERT_TAIL(&s->unused, inode, lru);
@@ -405,6 +411,15 @@ static bool is_to_die_locked(const struct ext4_inode *inode)
                inode->refs == 1 && inode->loaded && inode->nlink == 0 && !inode->dying;
 }
 
+/* The list of dirty files does not keep one that is to be deleted: its data goes with it. */
+static void forget_dirty_locked(struct ext4_inode *inode)
+{
+        /* Of two references one is the list's, so that nobody changes the inode now. */
+        if (inode->refs == 2 && inode->fs->ialloc && vfs_flusher_lists(&inode->vfs) &&
+            inode->loaded && inode->nlink == 0 && vfs_flusher_forget(&inode->vfs))
+                inode->refs--;
+}
+
 /*
  * Give a reference back: true.  False when it is the last one to an inode that is to be
  * deleted: it is kept, and nobody gets another one.  Deciding that and counting down are one
@@ -419,6 +434,7 @@ static bool put_unless_last(struct ext4_inode *inode)
 
         mtx_lock(&s->lock);
         assert(inode->refs > 0);
+        forget_dirty_locked(inode);
         last = is_to_die_locked(inode);
         if (last)
                 inode->dying = true;

@@ -163,14 +163,31 @@ static int read_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_
         return 0;
 }
 
+/* A hole, when [from, to) is the first behind pos that is only in memory: the data at pos, or
+ * the hole before it (B21). */
+static void fill_delayed(uint64_t pos, uint64_t from, uint64_t to, struct iomap *map)
+{
+        const uint64_t end = map->offset + map->length;
+
+        map->offset = pos;
+        map->length = min_t(uint64_t, end, from > pos ? from : to) - pos;
+        if (from == pos)
+                map->type = IOMAP_DELALLOC;
+}
+
 /* For seek and fiemap, which also say where inline data lie: the first of them, in the inode.
  */
 static int report_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
                         struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
+        uint64_t from, to;
+        /* First this: what is written back meanwhile is in the mapping then. */
+        const bool has_dirty = vfs_pages_next_dirty(vfs, pos, UINT64_MAX, &from, &to);
         int ret = read_begin(vfs, pos, len, op_flags, ret_map);
 
+        if (ret == 0 && ret_map->type == IOMAP_HOLE && has_dirty)
+                fill_delayed(pos, from, to, ret_map);
         if (ret == 0 && ret_map->type == IOMAP_INLINE)
                 ret_map->addr = inode->disk_pos + offsetof(struct ext4_inode_disk, i_block);
         return ret;
@@ -206,7 +223,7 @@ int ext4_read_data(struct ext4_inode *inode, uint64_t pos, void *data, size_t le
 
         if (ret < 0)
                 return ret;
-        n = iomap_buffered_read(&iocb, &iter, &ext4_read_ops);
+        n = iomap_uncached_read(&iocb, &iter, &ext4_read_ops);
         if (n < 0)
                 return (int)n;
         return (size_t)n == len ? 0 : -EIO;

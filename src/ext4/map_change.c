@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ext4/map_change.h"
 
+#include "ext4/delayed.h"
 #include "ext4/extent_edit.h"
-#include "ext4/indirect_change.h"
 #include "ext4/super_write.h"
 
 /*
@@ -71,6 +71,7 @@ struct plan {
         uint64_t end;   /* of the new extent */
         bool have;      /* the cluster is the file's already, at pblk */
         ext4_fsblk_t pblk;
+        bool is_paid; /* what is allocated had a promise */
 };
 
 /* `end`: of the hole, or of what is asked for. */
@@ -124,6 +125,10 @@ static int get_blocks(struct jbd2_handle *h, struct ext4_inode *inode,
         };
         int ret;
 
+        p->is_paid = ext4_delayed_cut(inode, a.lblk, &a.len);
+        if (p->is_paid)
+                a.flags |= EXT4_ALLOC_DELAYED;
+        len = a.len;
         if (sectors(fs, len) > ext4_inode_max_blocks(fs) ||
             inode->blocks > ext4_inode_max_blocks(fs) - sectors(fs, len))
                 return -EFBIG;
@@ -139,7 +144,7 @@ static int get_blocks(struct jbd2_handle *h, struct ext4_inode *inode,
 static void give_back(struct jbd2_handle *h, struct ext4_inode *inode, const struct plan *p,
                       uint32_t len)
 {
-        int ret = ext4_bfree(h, inode, p->pblk, len, 0);
+        int ret = ext4_bfree(h, inode, p->pblk, len, p->is_paid ? EXT4_FREE_DELAYED : 0);
 
         if (ret < 0)
                 ext4_abort(inode->fs, ret);
@@ -168,13 +173,16 @@ static int alloc_hole(struct jbd2_handle *h, struct ext4_inode *inode,
                 p.end = min_t(uint64_t, p.end, p.first + got);
         new.pblk = p.pblk + (req->lblk - p.first);
         new.len = p.end - req->lblk;
-        ret = ext4_extent_insert(h, inode, &new);
+        ret = ext4_extent_insert(h, inode, &new,
+                                 req->alloc_flags | (p.is_paid ? EXT4_ALLOC_KEPT : 0));
         if (ret < 0) {
                 if (got > 0)
                         give_back(h, inode, &p, got);
                 return ret;
         }
         ext4_es_set(&inode->es, &new, total_of(inode));
+        if (p.is_paid)
+                ext4_delayed_spend(inode, (ext4_lblk_t)p.first, got);
         *ret_map = new;
         return 0;
 }
@@ -216,6 +224,24 @@ int ext4_map_alloc(struct jbd2_handle *h, struct ext4_inode *inode,
                 ext4_inode_map_changed(h, inode);
                 ext4_inode_store(h, inode, &loc); /* after an error, too: nodes may be new */
         }
+        rwsem_write_unlock(&inode->map_lock);
+        return ret;
+}
+
+int ext4_map_alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
+                            const struct ext4_indirect_request *req, struct ext4_map *ret_map)
+{
+        struct ext4_iloc loc;
+        int ret = ext4_inode_begin(h, inode, &loc);
+
+        if (ret < 0)
+                return ret;
+        rwsem_write_lock(&inode->map_lock);
+        ret = ext4_indirect_alloc(h, inode, req, ret_map);
+        if (ret == 0)
+                ext4_es_set(&inode->es, ret_map, total_of(inode));
+        ext4_inode_map_changed(h, inode);
+        ext4_inode_store(h, inode, &loc);
         rwsem_write_unlock(&inode->map_lock);
         return ret;
 }

@@ -13,6 +13,7 @@
  */
 
 #include "ext4/extent_change.h"
+#include "ext4/indirect_change.h"
 #include "ext4/inode_store.h"
 
 /* ---- allocating ---- */
@@ -21,7 +22,7 @@ struct ext4_map_request {
         ext4_lblk_t lblk;
         uint64_t len;            /* blocks, at most; > 0 */
         enum ext4_map_type type; /* of what is allocated: UNWRITTEN, or WRITTEN */
-        unsigned alloc_flags;    /* EXT4_ALLOC_* beside DATA */
+        unsigned alloc_flags;    /* EXT4_ALLOC_* beside DATA and DELAYED; KEPT for nodes */
 };
 
 /* The map, a run of data, its failure undone (same blocks), the inode. */
@@ -37,6 +38,12 @@ static inline uint32_t ext4_map_alloc_credits(const struct ext4_inode *inode)
  */
 must_check int ext4_map_alloc(struct jbd2_handle *h, struct ext4_inode *inode,
                               const struct ext4_map_request *req, struct ext4_map *ret_map);
+
+/* ext4_indirect_alloc() for files without extents.  Credits: those it asks for, and
+ * EXT4_INODE_CREDITS. */
+must_check int ext4_map_alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
+                                       const struct ext4_indirect_request *req,
+                                       struct ext4_map *ret_map);
 
 /*
  * The table of B10 .. B12: how a request that writes at block lblk gets its space where the

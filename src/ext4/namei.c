@@ -3,10 +3,10 @@
 
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "ext4/dir_insert.h"
 #include "ext4/orphan.h"
+#include "ext4/perm.h"
 #include "ext4/super_write.h"
 
 /*
@@ -32,7 +32,7 @@ int ext4_check_name(const struct ext4_name *name)
         return 0;
 }
 
-int ext4_may_change_dir(const struct ext4_inode *dir, enum ext4_dir_purpose purpose)
+int ext4_may_search_dir(struct ext4_inode *dir)
 {
         if (!S_ISDIR(dir->mode))
                 return -ENOTDIR;
@@ -44,10 +44,20 @@ int ext4_may_change_dir(const struct ext4_inode *dir, enum ext4_dir_purpose purp
                         ext4_ino(dir));
                 return -EOPNOTSUPP;
         }
-        if (dir->nlink == 0)
-                return -ENOENT;
+        return dir->nlink == 0 ? -ENOENT : ext4_permission_locked(dir, EXT4_MAY_EXEC);
+}
+
+int ext4_may_change_dir(struct ext4_inode *dir, enum ext4_dir_purpose purpose)
+{
+        int ret = ext4_may_search_dir(dir);
+
+        if (ret < 0)
+                return ret;
         if (dir->flags & EXT4_FL_IMMUTABLE)
                 return -EPERM;
+        ret = ext4_permission_locked(dir, EXT4_MAY_WRITE);
+        if (ret < 0)
+                return ret;
         if (purpose == EXT4_DIR_DELETE && (dir->flags & EXT4_FL_APPEND))
                 return -EPERM;
         return ext4_writable(dir->fs);
@@ -77,9 +87,14 @@ void ext4_count_subdir(struct ext4_inode *dir, int change)
                 dir->nlink = 1;
 }
 
-unsigned ext4_names_alloc_flags(const struct ext4_fs *fs)
+void ext4_store_links(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc,
+                      uint32_t links, struct timespec now)
 {
-        return ext4_reserved_is_for(fs, geteuid(), getegid()) ? EXT4_ALLOC_RESERVED : 0;
+        rwsem_write_lock(&inode->map_lock);
+        inode->nlink = links;
+        inode->ctime = now;
+        ext4_inode_store(h, inode, loc);
+        rwsem_write_unlock(&inode->map_lock);
 }
 
 void ext4_dir_sync(struct jbd2_handle *h, const struct ext4_inode *dir)
@@ -92,12 +107,14 @@ void ext4_dir_sync(struct jbd2_handle *h, const struct ext4_inode *dir)
 static int check_new(struct ext4_inode *dir, const struct ext4_name *name)
 {
         struct ext4_dir_hit hit;
-        int ret = ext4_may_change_dir(dir, EXT4_DIR_ENTER);
+        int ret = ext4_may_search_dir(dir);
 
         if (ret < 0)
                 return ret;
         ret = ext4_dir_lookup_locked(dir, name, &hit);
-        return ret == -ENOENT ? 0 : ret == 0 ? -EEXIST : ret;
+        if (ret != -ENOENT)
+                return ret == 0 ? -EEXIST : ret;
+        return ext4_may_change_dir(dir, EXT4_DIR_ENTER);
 }
 
 /* ---- what is in a new inode ---- */
@@ -136,7 +153,7 @@ static int put_target(struct jbd2_handle *h, struct ext4_inode *inode,
 static int fill_inode(struct jbd2_handle *h, struct ext4_inode *inode,
                       const struct ext4_new_name *new)
 {
-        unsigned flags = ext4_names_alloc_flags(inode->fs);
+        unsigned flags = ext4_alloc_rights(inode->fs);
         int ret = 0;
 
         if (S_ISDIR(new->mode))
@@ -146,8 +163,7 @@ static int fill_inode(struct jbd2_handle *h, struct ext4_inode *inode,
         return ret < 0 ? ret : ext4_inode_dirty(h, inode);
 }
 
-/* Nobody will find it: an orphan, which is deleted when it is let go of. */
-static void give_up(struct jbd2_handle *h, struct ext4_inode *inode)
+void ext4_make_nameless(struct jbd2_handle *h, struct ext4_inode *inode)
 {
         int ret;
 
@@ -159,16 +175,18 @@ static void give_up(struct jbd2_handle *h, struct ext4_inode *inode)
                 ext4_abort(inode->fs, ret);
 }
 
-static int new_inode(struct jbd2_handle *h, const struct ext4_new_name *new,
-                     struct ext4_inode **ret_inode)
+int ext4_make_inode(struct jbd2_handle *h, const struct ext4_new_name *new,
+                    struct ext4_inode **ret_inode)
 {
+        const struct ext4_cred *cred = ext4_cred_get();
         const struct ext4_new_inode want = {
-                .mode = new->mode,
-                .uid = new->uid,
-                .gid = new->gid,
+                .mode = ext4_creation_mode(new->dir, new->mode),
+                .umask = cred ? (uint16_t)(cred->umask & 0777) : 0,
+                .uid = cred ? cred->uid : 0,
+                .gid = cred ? cred->gid : 0,
                 .rdev_major = new->rdev_major,
                 .rdev_minor = new->rdev_minor,
-                .now = ext4_now(),
+                .now = ext4_now(new->dir->fs),
         };
         int ret = ext4_ialloc(h, new->dir, &want, ret_inode);
 
@@ -176,7 +194,7 @@ static int new_inode(struct jbd2_handle *h, const struct ext4_new_name *new,
                 return ret;
         ret = fill_inode(h, *ret_inode, new);
         if (ret < 0)
-                give_up(h, *ret_inode);
+                ext4_make_nameless(h, *ret_inode);
         return ret;
 }
 
@@ -187,14 +205,13 @@ static int create_in(struct jbd2_handle *h, const struct ext4_new_name *new,
         struct ext4_inode *dir = new->dir;
         struct ext4_dir_slot slot;
         struct ext4_iloc loc;
-        int ret =
-                ext4_dir_make_room(h, dir, &new->name, ext4_names_alloc_flags(dir->fs), &slot);
+        int ret = ext4_dir_make_room(h, dir, &new->name, ext4_alloc_rights(dir->fs), &slot);
 
         if (ret < 0)
                 return ret;
         ret = ext4_inode_begin(h, dir, &loc);
         if (ret == 0) {
-                ret = new_inode(h, new, ret_inode);
+                ret = ext4_make_inode(h, new, ret_inode);
                 if (ret < 0)
                         ext4_iloc_put(&loc);
         }
@@ -229,6 +246,8 @@ static int create_locked(const struct ext4_new_name *new, struct ext4_inode **re
         struct jbd2_handle *h;
         int ret = check_new(new->dir, &new->name);
 
+        if (ret == 0)
+                ret = ext4_may_mknod(new->mode, new->rdev_major, new->rdev_minor);
         if (ret == 0 && S_ISDIR(new->mode))
                 ret = ext4_may_add_subdir(new->dir);
         if (ret == 0)
@@ -288,7 +307,7 @@ static int check_link(const struct ext4_inode *dir, const struct ext4_inode *ino
 
         if (S_ISDIR(inode->mode) || (inode->flags & (EXT4_FL_IMMUTABLE | EXT4_FL_APPEND)))
                 return -EPERM;
-        if (inode->nlink == 0)
+        if (inode->nlink == 0 && !inode->can_get_name)
                 return -ENOENT;
         if (ext4_is_own(inode))
                 return ext4_corrupt(&at, "a name is wanted for an inode of the file "
@@ -300,18 +319,33 @@ static int check_link(const struct ext4_inode *dir, const struct ext4_inode *ino
         return 0;
 }
 
+/* With its first name what uext4_tmpfile() has made is no orphan any more. */
+static int begin_linked(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc)
+{
+        int ret = ext4_inode_begin(h, inode, loc);
+
+        if (ret < 0 || inode->nlink > 0)
+                return ret;
+        ret = ext4_orphan_del_freed(h, inode);
+        if (ret < 0)
+                ext4_iloc_put(loc);
+        else
+                inode->can_get_name = false;
+        return ret;
+}
+
 static int link_in(struct jbd2_handle *h, struct ext4_inode *dir, const struct ext4_name *name,
                    struct ext4_inode *inode)
 {
         struct ext4_iloc loc, dir_loc;
         struct ext4_dir_slot slot;
-        int ret = ext4_dir_make_room(h, dir, name, ext4_names_alloc_flags(dir->fs), &slot);
+        int ret = ext4_dir_make_room(h, dir, name, ext4_alloc_rights(dir->fs), &slot);
 
         if (ret < 0)
                 return ret;
         ret = ext4_inode_begin(h, dir, &dir_loc);
         if (ret == 0) {
-                ret = ext4_inode_begin(h, inode, &loc);
+                ret = begin_linked(h, inode, &loc);
                 if (ret < 0)
                         ext4_iloc_put(&dir_loc);
         }
@@ -319,9 +353,7 @@ static int link_in(struct jbd2_handle *h, struct ext4_inode *dir, const struct e
                 ext4_dir_enter(h, dir, &slot, name, inode);
                 ext4_touch_changed(dir);
                 ext4_inode_store(h, dir, &dir_loc);
-                inode->nlink++;
-                inode->ctime = dir->ctime;
-                ext4_inode_store(h, inode, &loc);
+                ext4_store_links(h, inode, &loc, inode->nlink + 1, dir->ctime);
                 ext4_dir_sync(h, dir);
         }
         ext4_dir_slot_put(&slot);
@@ -331,8 +363,9 @@ static int link_in(struct jbd2_handle *h, struct ext4_inode *dir, const struct e
 static int link_locked(struct ext4_inode *dir, const struct ext4_name *name,
                        struct ext4_inode *inode)
 {
-        /* Room and entry, both inodes. */
-        uint32_t credits = ext4_dir_insert_credits(dir) + 2 * EXT4_INODE_CREDITS;
+        /* Room and entry, both inodes, an orphan. */
+        uint32_t credits =
+                ext4_dir_insert_credits(dir) + 2 * EXT4_INODE_CREDITS + EXT4_ORPHAN_CREDITS;
         struct jbd2_handle *h;
         int ret = check_new(dir, name);
 
@@ -346,6 +379,17 @@ static int link_locked(struct ext4_inode *dir, const struct ext4_name *name,
         return first_error(ret, jbd2_stop(h));
 }
 
+/* A directory gets no second name; but what is wrong with the name is said first. */
+static int refuse_link(struct ext4_inode *dir, const struct ext4_name *name)
+{
+        int ret;
+
+        rwsem_write_lock(&dir->vfs.lock);
+        ret = check_new(dir, name);
+        rwsem_write_unlock(&dir->vfs.lock);
+        return ret < 0 ? ret : -EPERM;
+}
+
 int ext4_link(struct ext4_inode *dir, const struct ext4_name *name, struct ext4_inode *inode)
 {
         int ret = ext4_check_name(name);
@@ -357,8 +401,9 @@ int ext4_link(struct ext4_inode *dir, const struct ext4_name *name, struct ext4_
                 return -ENOTDIR;
         if (ext4_is_dots(name))
                 return -EEXIST;
-        if (S_ISDIR(inode->mode)) /* known without its lock, which might be the one of dir */
-                return -EPERM;
+        /* Known without its lock, which might be the one of dir. */
+        if (S_ISDIR(inode->mode))
+                return refuse_link(dir, name);
         do {
                 rwsem_write_lock(&dir->vfs.lock);
                 rwsem_write_lock_nested(&inode->vfs.lock, RANK_INODE_CHILD);

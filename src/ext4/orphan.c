@@ -79,12 +79,6 @@ bool ext4_orphans_left(struct ext4_fs *fs)
         return left;
 }
 
-bool ext4_orphans_expected(const struct ext4_fs *fs)
-{
-        return le32_get(fs->sb.s_last_orphan) != 0 ||
-               ext4_has_ro_compat(fs, EXT4_RO_COMPAT_ORPHAN_PRESENT);
-}
-
 /* ---- add and delete ---- */
 
 /* Without a journal nobody can rely on what the disk says. */

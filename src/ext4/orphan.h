@@ -62,7 +62,4 @@ bool ext4_orphans_left(struct ext4_fs *fs);
  */
 must_check int ext4_orphan_pass(struct ext4_fs *fs);
 
-/* Whether the superblock says that there may be orphans (for messages). */
-bool ext4_orphans_expected(const struct ext4_fs *fs);
-
 #endif

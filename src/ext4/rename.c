@@ -6,6 +6,7 @@
 #include "ext4/dir_insert.h"
 #include "ext4/namei.h"
 #include "ext4/orphan.h"
+#include "ext4/perm.h"
 #include "ext4/super_write.h"
 
 /*
@@ -37,8 +38,9 @@ struct side {
 struct rename {
         struct side from, to;
         enum ext4_rename_flags flags;
-        struct ext4_dir_slot slot; /* for the new name, when it replaces none */
-        bool to_is_below;          /* of two directories */
+        struct ext4_dir_slot slot;   /* for the new name, when it replaces none */
+        bool to_is_below;            /* of two directories */
+        struct ext4_inode *whiteout; /* a reference; NULL: the old name goes */
 };
 
 static bool is_cross(const struct rename *r)
@@ -111,6 +113,14 @@ static int see(struct side *s)
         return ret == -ENOENT ? 0 : ret;
 }
 
+/* What is wrong with the names themselves is said rather than `err`. */
+static int names_first(const struct rename *r, int err)
+{
+        if (r->from.ino == 0 || (is_exchange(r) && r->to.ino == 0))
+                return -ENOENT;
+        return r->to.ino != 0 && (r->flags & EXT4_RENAME_NOREPLACE) ? -EEXIST : err;
+}
+
 /* With the rename lock held, and no other. */
 static int look_around(struct rename *r)
 {
@@ -130,10 +140,10 @@ static int look_around(struct rename *r)
                 return ret;
         r->to_is_below =
                 a.has_dir || (!b.has_dir && ext4_ino(r->from.dir) < ext4_ino(r->to.dir));
-        if (r->from.ino != 0 && a.has_ino)
-                return -EINVAL; /* a directory cannot be moved into itself */
+        if (r->from.ino != 0 && a.has_ino) /* a directory cannot be moved into itself */
+                return names_first(r, -EINVAL);
         if (r->to.ino != 0 && b.has_ino)
-                return is_exchange(r) ? -EINVAL : -ENOTEMPTY;
+                return names_first(r, is_exchange(r) ? -EINVAL : -ENOTEMPTY);
         return 0;
 }
 
@@ -185,25 +195,44 @@ static void unlock_inodes(const struct rename *r)
 
 /* ---- checks ---- */
 
-static int check_moved(const struct ext4_inode *inode, const struct ext4_inode *dir)
+/* Something loses its name. */
+static int check_leaving(const struct side *s)
 {
-        const struct ext4_where at = ext4_at(inode, 0);
+        const struct ext4_where at = ext4_at(s->inode, 0);
+        int ret = ext4_may_take_name(s->dir, s->inode);
 
-        if (ext4_is_own(inode) || inode->nlink == 0)
+        if (ret < 0)
+                return ret;
+        if (ext4_is_own(s->inode) || s->inode->nlink == 0)
                 return ext4_corrupt(&at, "a directory has a name for it, which cannot be");
-        if (inode->flags & (EXT4_FL_IMMUTABLE | EXT4_FL_APPEND))
-                return -EPERM;
-        if ((dir->flags & EXT4_FL_PROJINHERIT) && dir->projid != inode->projid)
-                return -EXDEV;
-        return 0;
+        return s->inode->flags & (EXT4_FL_IMMUTABLE | EXT4_FL_APPEND) ? -EPERM : 0;
 }
 
+static int check_project(const struct ext4_inode *inode, const struct ext4_inode *dir)
+{
+        return (dir->flags & EXT4_FL_PROJINHERIT) && dir->projid != inode->projid ? -EXDEV : 0;
+}
+
+/* What gets another name. */
+static int check_moved(const struct rename *r, const struct side *s, const struct side *to)
+{
+        int ret = check_leaving(s);
+
+        /* ".." in it will change. */
+        if (ret == 0 && is_cross(r) && is_dir(s->inode))
+                ret = ext4_permission_locked(s->inode, EXT4_MAY_WRITE);
+        return ret < 0 ? ret : check_project(s->inode, to->dir);
+}
+
+/* What loses its only name here. */
 static int check_replaced(const struct rename *r)
 {
         struct ext4_inode *inode = r->from.inode;
         struct ext4_inode *victim = r->to.inode;
-        int ret;
+        int ret = check_leaving(&r->to);
 
+        if (ret < 0)
+                return ret;
         if (!is_dir(victim))
                 return is_dir(inode) ? -ENOTDIR : 0;
         if (!is_dir(inode))
@@ -227,14 +256,10 @@ static int check_counts(const struct rename *r)
 
 static int check(const struct rename *r)
 {
-        int ret = check_moved(r->from.inode, r->to.dir);
+        int ret = check_moved(r, &r->from, &r->to);
 
         if (ret == 0 && r->to.inode)
-                ret = check_moved(r->to.inode, is_exchange(r) ? r->from.dir : r->to.dir);
-        if (ret == -EXDEV && r->to.inode && !is_exchange(r))
-                ret = check_moved(r->from.inode, r->to.dir); /* what goes may be anybody's */
-        if (ret == 0 && r->to.inode && !is_exchange(r))
-                ret = check_replaced(r);
+                ret = is_exchange(r) ? check_moved(r, &r->to, &r->from) : check_replaced(r);
         return ret < 0 ? ret : check_counts(r);
 }
 
@@ -264,10 +289,10 @@ static int find_side(const struct rename *r, struct side *s)
 
 static int find_both(struct rename *r)
 {
-        int ret = ext4_may_change_dir(r->from.dir, EXT4_DIR_DELETE);
+        int ret = ext4_may_search_dir(r->from.dir);
 
         if (ret == 0)
-                ret = ext4_may_change_dir(r->to.dir, EXT4_DIR_ENTER);
+                ret = ext4_may_search_dir(r->to.dir);
         if (ret == 0)
                 ret = find_side(r, &r->from);
         if (ret == 0)
@@ -276,11 +301,17 @@ static int find_both(struct rename *r)
                 return ret;
         if (!r->from.inode)
                 return -ENOENT;
-        if (!r->to.inode)
-                return is_exchange(r) ? -ENOENT : 0;
-        if (r->flags & EXT4_RENAME_NOREPLACE)
+        if (!r->to.inode && is_exchange(r))
+                return -ENOENT;
+        if (r->to.inode && (r->flags & EXT4_RENAME_NOREPLACE))
                 return -EEXIST;
-        return ext4_may_change_dir(r->to.dir, EXT4_DIR_DELETE);
+        if (r->from.inode == r->to.inode)
+                return ext4_writable(r->from.dir->fs); /* nothing will change */
+        ret = ext4_may_change_dir(r->from.dir, EXT4_DIR_DELETE);
+        if (ret == 0)
+                ret = ext4_may_change_dir(r->to.dir,
+                                          r->to.inode ? EXT4_DIR_DELETE : EXT4_DIR_ENTER);
+        return ret;
 }
 
 /* ---- access to all that changes ---- */
@@ -318,26 +349,40 @@ static int begin_side(struct jbd2_handle *h, const struct rename *r, struct side
         return ret;
 }
 
-static bool is_last_link(const struct ext4_inode *inode)
+/* What the old name leads to afterwards: overlayfs takes it for nothing. */
+static int make_whiteout(struct jbd2_handle *h, struct rename *r)
 {
-        return S_ISDIR(inode->mode) || inode->nlink == 1;
+        const struct ext4_new_name new = {.dir = r->from.dir, .mode = S_IFCHR};
+
+        return r->flags & EXT4_RENAME_WHITEOUT ? ext4_make_inode(h, &new, &r->whiteout) : 0;
+}
+
+static int begin_replaced(struct jbd2_handle *h, struct rename *r)
+{
+        struct ext4_inode *replaced = is_exchange(r) ? NULL : r->to.inode;
+        int ret = 0;
+
+        if (replaced && ext4_links_left(replaced) == 0)
+                ret = ext4_orphan_add(h, replaced);
+        if (ret < 0 && r->whiteout)
+                ext4_make_nameless(h, r->whiteout);
+        return ret;
 }
 
 static int begin(struct jbd2_handle *h, struct rename *r)
 {
-        struct ext4_inode *victim = is_exchange(r) ? NULL : r->to.inode;
         int ret = 0;
 
         if (!r->to.inode)
                 ret = ext4_dir_make_room(h, r->to.dir, r->to.name,
-                                         ext4_names_alloc_flags(r->to.dir->fs), &r->slot);
+                                         ext4_alloc_rights(r->to.dir->fs), &r->slot);
         if (ret == 0)
                 ret = begin_side(h, r, &r->from);
         if (ret == 0)
                 ret = begin_side(h, r, &r->to);
-        if (ret == 0 && victim && is_last_link(victim))
-                ret = ext4_orphan_add(h, victim);
-        return ret;
+        if (ret == 0)
+                ret = make_whiteout(h, r);
+        return ret < 0 ? ret : begin_replaced(h, r);
 }
 
 static void side_put(struct side *s)
@@ -356,6 +401,8 @@ static void change_names(struct jbd2_handle *h, struct rename *r)
                 ext4_dir_lead_to(h, r->to.dir, &r->to.place, r->from.inode);
         if (is_exchange(r))
                 ext4_dir_lead_to(h, r->from.dir, &r->from.place, r->to.inode);
+        else if (r->whiteout)
+                ext4_dir_lead_to(h, r->from.dir, &r->from.place, r->whiteout);
         else
                 ext4_dir_take_out(h, r->from.dir, &r->from.place);
         if (!r->to.inode)
@@ -372,6 +419,7 @@ static void change_parents(struct jbd2_handle *h, struct rename *r)
                 ext4_dir_lead_to(h, r->to.inode, &r->to.parent, r->from.dir);
 }
 
+/* Of the directories. */
 static void change_counts(struct rename *r)
 {
         bool from = is_dir(r->from.inode);
@@ -386,35 +434,34 @@ static void change_counts(struct rename *r)
                 if (is_exchange(r))
                         ext4_count_subdir(r->from.dir, 1);
         }
-        if (!r->to.inode || is_exchange(r))
-                return;
-        r->to.inode->nlink = is_last_link(r->to.inode) ? 0 : r->to.inode->nlink - 1;
 }
 
-static void store_side(struct jbd2_handle *h, struct side *s, struct timespec now)
+static void store_side(struct jbd2_handle *h, const struct rename *r, struct side *s,
+                       struct timespec now)
 {
+        bool goes = s == &r->to && !is_exchange(r);
+
         if (s->dir_loc.buf) {
                 s->dir->mtime = s->dir->ctime = now;
                 ext4_inode_store(h, s->dir, &s->dir_loc);
                 ext4_dir_sync(h, s->dir);
         }
-        if (s->inode) {
-                s->inode->ctime = now;
-                ext4_inode_store(h, s->inode, &s->loc);
-        }
+        if (s->inode)
+                ext4_store_links(h, s->inode, &s->loc,
+                                 goes ? ext4_links_left(s->inode) : s->inode->nlink, now);
 }
 
 static int rename_in(struct jbd2_handle *h, struct rename *r)
 {
-        const struct timespec now = ext4_now();
+        const struct timespec now = ext4_now(r->from.dir->fs);
         int ret = begin(h, r);
 
         if (ret == 0) {
                 change_names(h, r);
                 change_parents(h, r);
                 change_counts(r);
-                store_side(h, &r->from, now);
-                store_side(h, &r->to, now);
+                store_side(h, r, &r->from, now);
+                store_side(h, r, &r->to, now);
         }
         ext4_dir_slot_put(&r->slot);
         side_put(&r->from);
@@ -425,8 +472,10 @@ static int rename_in(struct jbd2_handle *h, struct rename *r)
 /* Room for a name; two places, two more for ".."; two directories and two inodes; an orphan. */
 static uint32_t credits_of(const struct rename *r)
 {
-        return ext4_dir_insert_credits(r->to.dir) + 4 + 4 * EXT4_INODE_CREDITS +
-               EXT4_ORPHAN_CREDITS;
+        uint32_t n = ext4_dir_insert_credits(r->to.dir) + 4 + 4 * EXT4_INODE_CREDITS +
+                     EXT4_ORPHAN_CREDITS;
+
+        return r->flags & EXT4_RENAME_WHITEOUT ? n + EXT4_MAKE_CREDITS : n;
 }
 
 static int rename_inodes(struct rename *r)
@@ -458,7 +507,6 @@ static int rename_once(struct rename *r)
         if (ret == 0) {
                 lock_dirs(r);
                 ret = find_both(r);
-                /* Two names of one thing: they stay as they are. */
                 if (ret == 0 && r->from.inode != r->to.inode)
                         ret = rename_inodes(r);
                 unlock_dirs(r);
@@ -482,6 +530,12 @@ int ext4_rename(struct ext4_inode *old_dir, const struct ext4_name *old_name,
                 return -ENOTDIR;
         if (ext4_is_dots(old_name) || ext4_is_dots(new_name))
                 return -EBUSY;
+        /* What is found out without locks is not for everybody to know. */
+        ret = ext4_permission(old_dir, EXT4_MAY_EXEC);
+        if (ret == 0)
+                ret = ext4_permission(new_dir, EXT4_MAY_EXEC);
+        if (ret < 0)
+                return ret;
         do {
                 struct rename r = {
                         .from = {.dir = old_dir, .name = old_name},
@@ -492,6 +546,7 @@ int ext4_rename(struct ext4_inode *old_dir, const struct ext4_name *old_name,
                 ret = rename_once(&r);
                 ext4_iput(r.from.inode);
                 ext4_iput(r.to.inode);
+                ext4_iput(r.whiteout);
         } while (ret == -EAGAIN ||
                  (ret == -ENOSPC && ext4_balloc_retry(old_dir->fs, &tries) > 0));
         return ret;

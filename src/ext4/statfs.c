@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "ext4/ext4.h"
+#include "ext4/delayed.h"
 
 /* Blocks that no file can ever have: superblocks, descriptors, bitmaps, inode tables, journal.
  */
@@ -65,10 +65,14 @@ int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
         uint64_t overhead = overhead_blocks(fs);
         uint64_t reserved = ext4_reserved_blocks(fs);
         struct ext4_free_counts n;
+        uint64_t promised;
         int ret = ext4_count_free(fs, &n);
 
         if (ret < 0)
                 return ret;
+        promised = (ext4_delayed_clusters(fs) + ext4_delayed_map_clusters(fs))
+                   << fs->cluster_bits;
+        n.blocks -= min_t(uint64_t, promised, n.blocks);
         *ret_st = (struct statvfs){
                 .f_bsize = fs->block_size,
                 .f_frsize = fs->block_size,

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ext4/cache.h"
 #include "ext4/dax.h"
 #include "ext4/journal.h"
 #include "ext4/super_write.h"
@@ -321,6 +322,8 @@ static int mount_fs(struct uext4_bdev *dev, const struct ext4_mount_options *opt
         fs->opts = *opts;
         vfs_super_init(&fs->vfs, dev, log);
         fs->vfs.finish = ext4_finish_writes;
+        fs->vfs.pagecache.ops = &ext4_pagecache_ops;
+        fs->vfs.pagecache.limit = opts->page_cache_bytes;
         mtx_init(&fs->super_lock, RANK_SUPER);
         mtx_init(&fs->rename_lock, RANK_RENAME);
         ret = load_super(fs);
@@ -429,11 +432,13 @@ int ext4_mount_for_recovery(struct uext4_bdev *dev, const struct ext4_mount_opti
 
 int ext4_unmount(struct ext4_fs *fs)
 {
-        int ret;
+        int ret, err;
 
+        vfs_flusher_stop(&fs->vfs); /* it has references; begun again when need be */
+        err = vfs_write_all(&fs->vfs);
         if (!ext4_inode_table_idle(fs->inodes) || !LIST_EMPTY(&fs->vfs.queues))
                 return -EBUSY;
-        ret = ext4_stop_writing(fs);
+        ret = first_error(err, ext4_stop_writing(fs));
         free_fs(fs);
         return ret == -EBUSY ? -EIO : ret;
 }

@@ -4,10 +4,10 @@
  */
 
 #include <string.h>
-#include <time.h>
 
 #include "ext4/orphan.h"
 #include "ext4/super_write.h"
+#include "ext4/truncate.h"
 #include "util/alloc.h"
 
 static bool has_csum(const struct ext4_super_block *sb)
@@ -83,10 +83,8 @@ int ext4_super_write_home(struct ext4_fs *fs,
 
 /* ---- its fields ---- */
 
-static void set_time(le32 *lo, uint8_t *hi)
+static void set_time(le32 *lo, uint8_t *hi, int64_t now)
 {
-        int64_t now = (int64_t)time(NULL);
-
         *lo = le32_make((uint32_t)now);
         *hi = (uint8_t)(now >> 32);
 }
@@ -112,34 +110,42 @@ const char *ext4_super_write_obstacle(const struct ext4_fs *fs)
 
 /* ---- mount and unmount ---- */
 
-/* What says that the file system is in use.  arg: whether there is a journal. */
+struct mount {
+        bool journalled;
+        int64_t now;
+};
+
+/* What says that the file system is in use. */
 static void mark_in_use(struct ext4_super_block *sb, void *arg)
 {
-        const bool *journalled = arg;
+        const struct mount *m = arg;
 
-        if (*journalled)
+        if (m->journalled)
                 sb->s_feature_incompat =
                         le32_make(le32_get(sb->s_feature_incompat) | EXT4_INCOMPAT_RECOVER);
         else
                 sb->s_state = le16_make(le16_get(sb->s_state) & (uint16_t)~EXT4_STATE_VALID);
-        if (*journalled && (le32_get(sb->s_feature_compat) & EXT4_COMPAT_ORPHAN_FILE))
+        if (m->journalled && (le32_get(sb->s_feature_compat) & EXT4_COMPAT_ORPHAN_FILE))
                 sb->s_feature_ro_compat = le32_make(le32_get(sb->s_feature_ro_compat) |
                                                     EXT4_RO_COMPAT_ORPHAN_PRESENT);
         sb->s_mnt_count = le16_make((uint16_t)(le16_get(sb->s_mnt_count) + 1));
-        set_time(&sb->s_mtime, &sb->s_mtime_hi);
-        set_time(&sb->s_wtime, &sb->s_wtime_hi);
+        set_time(&sb->s_mtime, &sb->s_mtime_hi, m->now);
+        set_time(&sb->s_wtime, &sb->s_wtime_hi, m->now);
 }
 
 int ext4_super_begin_writing(struct ext4_fs *fs)
 {
-        bool journalled = ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL);
+        struct mount m = {
+                .journalled = ext4_has_compat(fs, EXT4_COMPAT_HAS_JOURNAL),
+                .now = ext4_now(fs).tv_sec,
+        };
         int ret;
 
         fs->mount_state = le16_get(fs->sb.s_state);
-        ret = ext4_super_write_home(fs, mark_in_use, &journalled);
+        ret = ext4_super_write_home(fs, mark_in_use, &m);
         if (ret < 0)
                 return ret;
-        mark_in_use(&fs->sb, &journalled);
+        mark_in_use(&fs->sb, &m);
         return 0;
 }
 
@@ -148,6 +154,7 @@ struct unmount {
         bool counted;
         uint16_t state;
         bool orphans_left;
+        int64_t now;
 };
 
 static void mark_clean(struct ext4_super_block *sb, void *arg)
@@ -162,7 +169,7 @@ static void mark_clean(struct ext4_super_block *sb, void *arg)
         sb->s_state = le16_make(u->state | (le16_get(sb->s_state) & EXT4_STATE_ERROR));
         if (u->counted)
                 ext4_super_set_free(sb, &u->n);
-        set_time(&sb->s_wtime, &sb->s_wtime_hi);
+        set_time(&sb->s_wtime, &sb->s_wtime_hi, u->now);
 }
 
 int ext4_super_end_writing(struct ext4_fs *fs)
@@ -171,6 +178,7 @@ int ext4_super_end_writing(struct ext4_fs *fs)
                 .state = fs->mount_state,
                 /* What never was looked for may be there. */
                 .orphans_left = !fs->orphans || ext4_orphans_left(fs),
+                .now = ext4_now(fs).tv_sec,
         };
 
         u.counted = ext4_count_free(fs, &u.n) == 0;

@@ -3,10 +3,11 @@
 
 #include <sys/stat.h>
 
-#include "ext4/indirect_change.h"
+#include "ext4/cache.h"
 #include "ext4/inline_change.h"
 #include "ext4/map_change.h"
 #include "ext4/orphan.h"
+#include "ext4/setattr.h"
 #include "ext4/super_write.h"
 #include "ext4/zero.h"
 #include "vfs/lease.h"
@@ -29,7 +30,7 @@ void ext4_io_exclude(struct ext4_inode *inode)
 {
         rwsem_write_lock(&inode->vfs.lock);
         rwsem_write_lock(&inode->vfs.invalidate_lock);
-        vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio);
+        vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: before blocks go (C11) */
 }
 
 void ext4_io_admit(struct ext4_inode *inode)
@@ -97,20 +98,23 @@ int ext4_may_change(const struct ext4_inode *inode)
 
 /* ---- sizes and times ---- */
 
-struct timespec ext4_now(void)
+struct timespec ext4_now(const struct ext4_fs *fs)
 {
-        struct timespec now;
+        struct timespec now = {.tv_sec = fs->opts.epoch};
 
-        clock_gettime(CLOCK_REALTIME, &now);
+        if (fs->opts.has_epoch)
+                return now;
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
         return now;
 }
 
 void ext4_touch_changed(struct ext4_inode *inode)
 {
-        inode->mtime = inode->ctime = ext4_now();
+        inode->mtime = inode->ctime = ext4_now(inode->fs);
+        atomic_store_explicit(&inode->written_at, 0, memory_order_relaxed);
 }
 
-static void set_size(struct ext4_inode *inode, uint64_t size)
+void ext4_set_size(struct ext4_inode *inode, uint64_t size)
 {
         atomic_store_explicit(&inode->vfs.size, size, memory_order_release);
         inode->disk_size = size; /* together: C15, C20 */
@@ -145,26 +149,32 @@ int ext4_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
 
         if (size > INT32_MAX && !ext4_has_ro_compat(fs, EXT4_RO_COMPAT_LARGE_FILE))
                 ret = mark_large_file(h, fs);
-        if (ret == 0)
-                set_size(inode, size);
-        return ret;
+        if (ret < 0)
+                return ret;
+        inode->disk_size = max_t(uint64_t, inode->disk_size, size);
+        if (size > vfs_size(&inode->vfs))
+                atomic_store_explicit(&inode->vfs.size, size, memory_order_release);
+        return 0;
 }
 
-static int grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
+int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
 {
         struct ext4_iloc loc;
         int ret = ext4_inode_begin(h, inode, &loc);
 
         if (ret < 0)
                 return ret;
-        ret = ext4_grow(h, inode, size);
-        if (ret < 0) {
+        rwsem_write_lock(&inode->map_lock);
+        if (size > inode->disk_size)
+                ret = ext4_grow(h, inode, size);
+        if (ret == 0) {
+                ext4_touch_changed(inode);
+                ext4_inode_store(h, inode, &loc);
+        } else {
                 ext4_iloc_put(&loc);
-                return ret;
         }
-        ext4_touch_changed(inode);
-        ext4_inode_store(h, inode, &loc);
-        return 0;
+        rwsem_write_unlock(&inode->map_lock);
+        return ret;
 }
 
 /* ---- up ---- */
@@ -179,7 +189,7 @@ static int truncate_up(struct ext4_inode *inode, uint64_t size)
                                  &h);
         if (ret < 0)
                 return ret;
-        ret = grow_and_store(h, inode, size);
+        ret = ext4_grow_and_store(h, inode, size);
         return first_error(ret, jbd2_stop(h));
 }
 
@@ -230,7 +240,7 @@ static int shrink(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size
                 ext4_iloc_put(&loc);
                 return ret;
         }
-        set_size(inode, size);
+        ext4_set_size(inode, size);
         ext4_touch_changed(inode);
         ext4_inode_store(h, inode, &loc);
         return 0;
@@ -239,7 +249,8 @@ static int shrink(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size
 /* See above: first the size becomes durable, then the tail is made zeros. */
 static int zero_behind(struct ext4_inode *inode, uint32_t tid)
 {
-        int ret = jbd2_commit(inode->fs->journal, tid);
+        /* Zeros that go through the journal come after the size in any case. */
+        int ret = ext4_journals_data(inode) ? 0 : jbd2_commit(inode->fs->journal, tid);
 
         return ret < 0 ? ret : ext4_zero_tail(inode, vfs_size(&inode->vfs));
 }
@@ -283,7 +294,7 @@ static int truncate_inline(struct ext4_inode *inode, uint64_t size)
         if (ret == 0) {
                 ret = ext4_inline_set_size(inode, size);
                 if (ret == 0) {
-                        set_size(inode, size);
+                        ext4_set_size(inode, size);
                         ext4_touch_changed(inode);
                         ext4_inode_store(h, inode, &loc);
                 } else {
@@ -305,6 +316,9 @@ static int truncate_locked(struct ext4_inode *inode, uint64_t size)
                 return -EPERM;
         if (size > ext4_max_size(inode))
                 return -EFBIG;
+        ret = ext4_drop_privileges(inode);
+        if (ret < 0)
+                return ret;
         if (inode->flags & EXT4_FL_INLINE_DATA) {
                 ret = truncate_inline(inode, size);
                 if (ret != -ERANGE)
@@ -313,6 +327,7 @@ static int truncate_locked(struct ext4_inode *inode, uint64_t size)
                 if (ret < 0)
                         return ret;
         }
+        ext4_cache_leave(inode, size, UINT64_MAX, size, UINT64_MAX);
         if (size > vfs_size(&inode->vfs))
                 return truncate_up(inode, size);
         return truncate_down(inode, size);

@@ -60,18 +60,30 @@ must_check int ext4_truncate(struct ext4_inode *inode, uint64_t size);
 must_check int ext4_truncate_tail(struct ext4_inode *inode);
 must_check int ext4_truncate_all(struct ext4_inode *inode);
 
+/* The size, here and on disk; the inode is not stored.  The inode lock is held exclusive, or
+ * nobody else can reach the inode. */
+void ext4_set_size(struct ext4_inode *inode, uint64_t size);
+
 /*
- * Under a handle: the file gets a size not below the one it has, now; says so in the
+ * Under a handle: the file ends at `size` at least, here and on disk; says so in the
  * superblock when it is the first large file.  The inode is not stored.
  * Credits: EXT4_GROW_CREDITS.
  */
 #define EXT4_GROW_CREDITS 1u
 must_check int ext4_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size);
 
+/*
+ * Under a handle: the file ends at `size` at least, its times are now, and it is stored.  Takes
+ * the map lock.  Credits: EXT4_GROW_CREDITS + EXT4_INODE_CREDITS.
+ */
+must_check int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode,
+                                   uint64_t size);
+
 /* mtime and ctime are now. */
 void ext4_touch_changed(struct ext4_inode *inode);
 
-/* The time of day, as fine as inodes store it. */
-struct timespec ext4_now(void);
+/* The time of day, coarse as the kernel's (a few milliseconds), and the same for all changes:
+ * of two the later one never has the earlier time.  With the mount option `epoch`, that. */
+struct timespec ext4_now(const struct ext4_fs *fs);
 
 #endif

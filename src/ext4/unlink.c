@@ -7,12 +7,18 @@
 #include "ext4/dir_insert.h"
 #include "ext4/namei.h"
 #include "ext4/orphan.h"
+#include "ext4/perm.h"
 #include "ext4/super_write.h"
 
 /* What the name leads to. */
-static int check_victim(const struct ext4_inode *victim)
+static int check_victim(const struct ext4_inode *dir, const struct ext4_inode *victim,
+                        bool want_dir)
 {
         const struct ext4_where at = ext4_at(victim, 0);
+        int ret = ext4_may_take_name(dir, victim);
+
+        if (ret < 0)
+                return ret;
 
         if (ext4_is_own(victim))
                 return ext4_corrupt(&at, "a directory has a name for an inode of the file "
@@ -21,6 +27,8 @@ static int check_victim(const struct ext4_inode *victim)
                 return -EPERM;
         if (victim->nlink == 0)
                 return ext4_corrupt(&at, "a directory has a name for an inode without links");
+        if (S_ISDIR(victim->mode) != want_dir)
+                return want_dir ? -ENOTDIR : -EISDIR;
         return 0;
 }
 
@@ -29,10 +37,8 @@ static int check_subdir(const struct ext4_inode *dir, struct ext4_inode *victim)
 {
         const struct ext4_where at = ext4_at(victim, 0);
         struct ext4_dir_place parent;
-        int ret = check_victim(victim);
+        int ret = ext4_dir_is_empty_locked(victim);
 
-        if (ret == 0)
-                ret = ext4_dir_is_empty_locked(victim);
         if (ret <= 0)
                 return ret < 0 ? ret : -ENOTEMPTY;
         ret = ext4_dir_find_parent_locked(victim, &parent);
@@ -55,7 +61,7 @@ static int check_subdir(const struct ext4_inode *dir, struct ext4_inode *victim)
 static int unlink_in(struct jbd2_handle *h, struct ext4_inode *dir,
                      struct ext4_dir_place *place, struct ext4_inode *victim)
 {
-        bool last = S_ISDIR(victim->mode) || victim->nlink == 1;
+        const uint32_t left = ext4_links_left(victim);
         struct ext4_iloc loc, dir_loc = {0};
         int ret = ext4_inode_begin(h, victim, &loc);
 
@@ -64,7 +70,7 @@ static int unlink_in(struct jbd2_handle *h, struct ext4_inode *dir,
         ret = ext4_inode_begin(h, dir, &dir_loc);
         if (ret == 0)
                 ret = ext4_dir_place_begin(h, place);
-        if (ret == 0 && last)
+        if (ret == 0 && left == 0)
                 ret = ext4_orphan_add(h, victim);
         if (ret < 0) {
                 ext4_iloc_put(&dir_loc);
@@ -76,21 +82,21 @@ static int unlink_in(struct jbd2_handle *h, struct ext4_inode *dir,
                 ext4_count_subdir(dir, -1);
         ext4_touch_changed(dir);
         ext4_inode_store(h, dir, &dir_loc);
-        victim->nlink = last ? 0 : victim->nlink - 1;
-        victim->ctime = dir->ctime;
-        ext4_inode_store(h, victim, &loc);
+        ext4_store_links(h, victim, &loc, left, dir->ctime);
         ext4_dir_sync(h, dir);
         return 0;
 }
 
 static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
-                         struct ext4_inode *victim)
+                         struct ext4_inode *victim, bool want_dir)
 {
         struct jbd2_handle *h;
         int ret;
 
         rwsem_write_lock_nested(&victim->vfs.lock, RANK_INODE_CHILD);
-        ret = S_ISDIR(victim->mode) ? check_subdir(dir, victim) : check_victim(victim);
+        ret = check_victim(dir, victim, want_dir);
+        if (ret == 0 && want_dir)
+                ret = check_subdir(dir, victim);
         if (ret == 0)
                 ret = jbd2_start(dir->fs->journal, UNLINK_CREDITS, 0, &h);
         if (ret == 0) {
@@ -101,36 +107,27 @@ static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
         return ret;
 }
 
-/* Its kind, known without its lock, which might be ordered before dir's, or be the same. */
-static int check_kind(const struct ext4_inode *dir, const struct ext4_inode *victim,
-                      bool want_dir)
-{
-        const struct ext4_where at = ext4_at(dir, 0);
-
-        if (S_ISDIR(victim->mode) != want_dir)
-                return want_dir ? -ENOTDIR : -EISDIR;
-        return victim == dir ? ext4_corrupt(&at, "a directory is in itself") : 0;
-}
-
 /* *ret_victim: to be put when no lock is held any more, because that may delete it. */
 static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name, bool want_dir,
                          struct ext4_inode **ret_victim)
 {
+        const struct ext4_where at = ext4_at(dir, 0);
         struct ext4_dir_place place;
         struct ext4_inode *victim;
-        int ret = ext4_may_change_dir(dir, EXT4_DIR_DELETE);
+        int ret = ext4_may_search_dir(dir);
 
         if (ret == 0)
                 ret = ext4_dir_find_locked(dir, name, &place);
         if (ret < 0)
                 return ret;
-        ret = ext4_iget_linked(dir, place.ino, &victim);
+        ret = ext4_may_change_dir(dir, EXT4_DIR_DELETE);
+        if (ret == 0)
+                ret = ext4_iget_linked(dir, place.ino, &victim);
         if (ret == 0) {
                 *ret_victim = victim;
-                ret = check_kind(dir, victim, want_dir);
+                ret = victim == dir ? ext4_corrupt(&at, "a directory is in itself")
+                                    : unlink_victim(dir, &place, victim, want_dir);
         }
-        if (ret == 0)
-                ret = unlink_victim(dir, &place, victim);
         ext4_dir_place_put(&place);
         return ret;
 }

@@ -13,6 +13,7 @@
 
 #include <sys/stat.h>
 
+#include "ext4/cache.h"
 #include "ext4/dax.h"
 #include "ext4/inline_change.h"
 #include "ext4/write_path.h"
@@ -68,13 +69,6 @@ static void unlock_inode(const struct write *w)
                 rwsem_read_unlock(&w->inode->vfs.lock);
 }
 
-/* Bits that a write takes away, as the kernel does for who may not set them.  Here nobody is
- * asked who he is, and they always go. */
-bool ext4_has_privileges(const struct ext4_inode *inode)
-{
-        return (inode->mode & S_ISUID) || ((inode->mode & S_ISGID) && (inode->mode & S_IXGRP));
-}
-
 /* A guess, before the lock (C7). */
 static bool will_extend(const struct write *w)
 {
@@ -95,6 +89,8 @@ static int check(struct write *w)
                 return ret;
         if (w->iter->count == 0)
                 return 0;
+        if (w->inode->flags & EXT4_FL_SYNC)
+                iocb->flags |= VFS_SYNC | VFS_DSYNC;
         if (iocb->flags & VFS_APPEND) {
                 if (!w->exclusive)
                         return -EINVAL; /* will_extend() has seen to it */
@@ -119,6 +115,18 @@ static bool is_aligned(const struct write *w)
 
         return ((w->pos | w->iter->count) & (geo->logical_block - 1)) == 0 &&
                iov_iter_is_aligned(w->iter, geo->mem_align);
+}
+
+/* C52, C53: one block of the file system, at its place. */
+static int check_atomic(const struct write *w)
+{
+        const uint32_t unit = ext4_atomic_unit(w->inode);
+
+        if (!(w->iocb->flags & VFS_ATOMIC))
+                return 0;
+        if (unit == 0)
+                return -EOPNOTSUPP;
+        return w->end - w->pos == unit && (w->pos & (unit - 1)) == 0 ? 0 : -EINVAL;
 }
 
 /* What the range is made of.  Under NOWAIT it must be one mapping. */
@@ -195,29 +203,45 @@ static int64_t try_inline(struct write *w)
         return ret < 0 ? ret : count;
 }
 
+/* C23, once for a file: others may have left anything behind its end. */
+static int prepare_tail(struct write *w)
+{
+        struct ext4_inode *inode = w->inode;
+        const uint64_t size = vfs_size(&inode->vfs);
+        int ret;
+
+        if (w->end <= size || inode->tail_known)
+                return 0;
+        ret = vfs_pages_flush(&inode->vfs, round_down_pow2(size, inode->fs->block_size), size);
+        if (ret == 0)
+                ret = ext4_zero_tail(inode, size);
+        inode->tail_known = ret == 0;
+        return ret;
+}
+
 /* The range from iocb->pos on, which check() has found good, under the exclusive lock. */
 static int64_t write_buffered_locked(struct write *w)
 {
         struct ext4_inode *inode = w->inode;
 
-        vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio);
+        int64_t ret;
+
+        vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: no old bytes (B45) */
         w->fell_back = true;
         if (inode->flags & EXT4_FL_INLINE_DATA) {
-                int64_t ret = try_inline(w);
-
+                ret = try_inline(w);
                 if (ret != -ERANGE)
                         return ret;
                 ret = ext4_inline_to_blocks(inode);
                 if (ret < 0)
                         return ret;
         }
-        if (w->end > vfs_size(&inode->vfs)) {
-                int ret = ext4_zero_tail(inode, vfs_size(&inode->vfs)); /* C23 */
-
-                if (ret < 0)
-                        return ret;
-        }
-        return iomap_buffered_write(w->iocb, w->iter, &ext4_buffered_ops);
+        ret = prepare_tail(w);
+        if (ret < 0)
+                return ret;
+        if (ext4_journals_data(inode))
+                return ext4_data_journal_write(w->iocb, w->iter);
+        return iomap_buffered_write(w->iocb, w->iter, &ext4_buffered_ops, &ext4_read_ops);
 }
 
 /* ---- direct ---- */
@@ -242,30 +266,6 @@ static int64_t write_mapped(struct write *w)
         return ret == VFS_QUEUED ? ret : ext4_end_write(w->dio, ret);
 }
 
-int ext4_drop_privileges(struct ext4_inode *inode)
-{
-        struct jbd2_handle *h;
-        struct ext4_iloc loc;
-        int ret;
-
-        if (!ext4_has_privileges(inode))
-                return 0;
-        ret = jbd2_start(inode->fs->journal, EXT4_INODE_CREDITS, 0, &h);
-        if (ret < 0)
-                return ret;
-        ret = ext4_inode_begin(h, inode, &loc);
-        if (ret == 0) {
-                rwsem_write_lock(&inode->map_lock);
-                if (inode->mode & S_IXGRP)
-                        inode->mode &= ~S_ISGID;
-                inode->mode &= ~S_ISUID;
-                ext4_touch_changed(inode);
-                ext4_inode_store(h, inode, &loc);
-                rwsem_write_unlock(&inode->map_lock);
-        }
-        return first_error(ret, jbd2_stop(h));
-}
-
 static int64_t write_extending(struct write *w)
 {
         struct ext4_inode *inode = w->inode;
@@ -277,7 +277,7 @@ static int64_t write_extending(struct write *w)
         if (w->pos > vfs_size(&inode->vfs))
                 ret = ext4_zero_tail(inode, vfs_size(&inode->vfs)); /* C23 */
         if (ret == 0 && needs_orphan)
-                ret = ext4_begin_extend(inode);
+                ret = ext4_begin_extend(inode); /* order: the entry before the blocks (B38) */
         if (ret < 0)
                 return ret;
         written = submit(w, NULL, true); /* B39 */
@@ -296,6 +296,18 @@ static int64_t write_into(struct write *w)
         return ret == VFS_QUEUED ? ret : ext4_end_write(w->dio, ret);
 }
 
+/* R2: what was written through the cache for a direct write does not stay there. */
+static int64_t leave_cache(struct write *w, int64_t done)
+{
+        struct vfs_inode *vfs = &w->inode->vfs;
+        const uint64_t end = w->pos + (uint64_t)done;
+        int ret = vfs_pages_flush(vfs, w->pos, end);
+
+        if (ret == 0)
+                ret = vfs_pages_invalidate(vfs, w->pos, end);
+        return ret < 0 ? ret : done;
+}
+
 /* R1: the rest of a direct write that met what cannot be written directly. */
 static int64_t write_rest(struct write *w, int64_t direct)
 {
@@ -307,6 +319,8 @@ static int64_t write_rest(struct write *w, int64_t direct)
         w->iocb->pos += (uint64_t)done;
         w->pos = w->iocb->pos;
         more = write_buffered_locked(w);
+        if (more > 0)
+                more = leave_cache(w, more);
         w->iocb->pos = pos; /* C28: the caller moves it, once */
         if (more < 0)
                 return done > 0 ? done : more; /* C29: what was done counts */
@@ -324,7 +338,7 @@ static int64_t write_exclusive(struct write *w)
         if (ret < 0)
                 return ret;
         if (w->is_partial && (!w->is_mapped || w->is_unwritten))
-                vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* B36, C5 */
+                vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: then zeros (B36) */
         if (w->is_extending)
                 ret = write_extending(w);
         else if (may_share(w))
@@ -344,7 +358,16 @@ static int64_t write_direct_locked(struct write *w)
                 return ret;
         if (!is_aligned(w))
                 return -EINVAL;
-        ret = look(w);
+        ret = check_atomic(w);
+        if (ret < 0)
+                return ret;
+        ret = ext4_cache_before_write(w->inode, w->pos, w->end, nowait(w));
+        if (ret == -EBUSY && (w->iocb->flags & VFS_ATOMIC))
+                return -EAGAIN; /* through the cache it would be torn */
+        if (ret == -EBUSY)      /* C26: it cannot leave the cache */
+                return w->exclusive ? write_rest(w, 0) : RESTART;
+        if (ret == 0)
+                ret = look(w);
         if (ret < 0)
                 return ret;
         if (w->exclusive)
@@ -434,6 +457,8 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 .inode = ext4_inode_of(iocb->inode), .dio = dio, .iocb = iocb, .iter = iter};
         int64_t ret;
 
+        if ((iocb->flags & VFS_ATOMIC) && ext4_atomic_unit(w.inode) == 0)
+                return -EOPNOTSUPP; /* C52: at the entrance */
         if (ext4_has_dax(w.inode->fs)) {
                 ret = ext4_dax_write(iocb, iter);
                 if (ret != EXT4_NOT_DAX)
@@ -449,6 +474,8 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 why = ext4_direct_fallback(w.inode); /* decided under the lock (B34) */
                 if (why != EXT4_DIRECT_OK) {
                         unlock_inode(&w);
+                        if (iocb->flags & VFS_ATOMIC)
+                                return -EOPNOTSUPP;
                         return write_fallback(&w, why);
                 }
                 ret = write_direct_locked(&w);

@@ -77,9 +77,9 @@ static int publish(const struct ext4_extension *x, enum orphan_end orphan)
         if (x->is_unwritten)
                 ret = ext4_write_convert(h, inode, x->pos, x->end, rest);
         if (ret == 0)
-                ret = ext4_write_grow(h, inode, x->end); /* after the conversion: B44 */
+                ret = ext4_grow_and_store(h, inode, x->end); /* after the conversion: B44 */
         if (ret == 0 && orphan == END_ORPHAN)
-                ret = ext4_orphan_del(h, inode);
+                ret = ext4_orphan_del(h, inode); /* order: the entry ends with the size (B41) */
         return first_error(ret, jbd2_stop(h));
 }
 
@@ -106,7 +106,8 @@ static int clean_up(struct ext4_inode *inode, bool has_new)
 
 int64_t ext4_end_extension(const struct ext4_extension *x, int64_t result)
 {
-        bool left = x->is_orphan && (result <= 0 || (x->is_short && x->has_new));
+        bool trim = x->is_short && x->has_new; /* order: before the entry ends (C19) */
+        bool left = x->is_orphan && (result <= 0 || trim);
         int ret = 0;
 
         if (result > 0) {
@@ -150,7 +151,9 @@ static struct iomap_dio *dio_of(struct vfs_work *work)
 
 static bool needs_conversion(const struct iomap_dio *dio)
 {
-        return (dio->flags & IOMAP_DIO_UNWRITTEN) && iomap_dio_result(dio) > 0;
+        if (iomap_dio_result(dio) <= 0)
+                return false; /* order: data before conversion (B40) */
+        return dio->flags & IOMAP_DIO_UNWRITTEN;
 }
 
 /* Under a handle that is shared by all of the list. */
@@ -207,8 +210,9 @@ static void sync_works(struct vfs_work *works)
 
                 if (!(dio->flags & IOMAP_DIO_NEED_SYNC) || iomap_dio_result(dio) < 0)
                         continue;
-                ret = ext4_fsync(ext4_inode_of(dio->iocb->inode),
-                                 dio->iocb->flags & VFS_SYNC ? EXT4_SYNC_ALL : EXT4_SYNC_DATA);
+                ret = ext4_fsync_written(ext4_inode_of(dio->iocb->inode),
+                                         dio->iocb->flags & VFS_SYNC ? EXT4_SYNC_ALL
+                                                                     : EXT4_SYNC_DATA);
                 if (ret < 0)
                         iomap_dio_fail(dio, ret);
         }
@@ -223,7 +227,7 @@ void ext4_finish_writes(struct vfs_super *sb, struct vfs_work *works)
         convert_works(fs, works);
         for (struct vfs_work *w = works; w; w = w->next)
                 iomap_dio_end(dio_of(w));
-        sync_works(works);
+        sync_works(works); /* order: durable before the user hears (C16) */
         for (struct vfs_work *w = works; w; w = next) {
                 struct iomap_dio *dio = dio_of(w);
 

@@ -6,16 +6,15 @@
  * Direct writes allocate by the table of ext4_alloc_mode(), each mapping under a handle of its
  * own that is closed before the data is sent (B15).
  *
- * Buffered writes allocate unwritten blocks and convert them in end(), with the size.  A file
- * without extents knows no unwritten blocks: there the handle that has allocated stays
- * open from begin() to end(), so that the transaction cannot become durable before the data is
- * on the device.
+ * Buffered writes have space promised, no blocks.  Writing back allocates unwritten blocks and
+ * converts them in end(), with the size.  A file without extents knows no unwritten blocks:
+ * there the handle that has allocated stays open from begin() to end(), so that the transaction
+ * cannot become durable before the data is on the device.
  */
 
-#include <unistd.h>
-
 #include "ext4/balloc.h"
-#include "ext4/indirect_change.h"
+#include "ext4/delayed.h"
+#include "ext4/truncate.h"
 #include "ext4/write_path.h"
 
 /* B13: what one mapping allocates at most. */
@@ -29,15 +28,18 @@
 /* B5, B6: whether fdatasync would have metadata to write, after a write up to `end`. */
 static bool is_dirty(struct ext4_inode *inode, uint64_t end)
 {
-        return end > vfs_size(&inode->vfs) ||
+        return end > inode->disk_size ||
                !jbd2_is_durable(inode->fs->journal, atomic_load(&inode->datasync_tid));
 }
 
 int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t end, uint32_t op_flags,
                     struct iomap *ret_map)
 {
-        int ret = ext4_read_ops.begin(&inode->vfs, pos, end - pos, op_flags, ret_map);
+        int ret;
 
+        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
+                return -EFBIG;
+        ret = ext4_read_ops.begin(&inode->vfs, pos, end - pos, op_flags, ret_map);
         if (ret == 0 && is_dirty(inode, end))
                 ret_map->flags |= IOMAP_F_DIRTY;
         return ret;
@@ -54,19 +56,8 @@ static int alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
                 .len = (uint32_t)req->len,
                 .alloc_flags = EXT4_ALLOC_DATA | req->alloc_flags,
         };
-        struct ext4_iloc loc;
-        int ret = ext4_inode_begin(h, inode, &loc);
 
-        if (ret < 0)
-                return ret;
-        rwsem_write_lock(&inode->map_lock);
-        ret = ext4_indirect_alloc(h, inode, &want, ret_map);
-        if (ret == 0)
-                ext4_es_set(&inode->es, ret_map, &inode->fs->nr_cached_extents);
-        ext4_inode_map_changed(h, inode);
-        ext4_inode_store(h, inode, &loc);
-        rwsem_write_unlock(&inode->map_lock);
-        return ret;
+        return ext4_map_alloc_indirect(h, inode, &want, ret_map);
 }
 
 static bool has_extents(const struct ext4_inode *inode)
@@ -141,15 +132,13 @@ static struct ext4_map_request request_for(const struct ext4_inode *inode, uint6
 {
         const struct ext4_fs *fs = inode->fs;
         uint64_t lblk = pos >> fs->block_bits;
-        struct ext4_map_request req = {
+
+        return (struct ext4_map_request){
                 .lblk = (ext4_lblk_t)lblk,
                 .len = min_t(uint64_t, div_round_up(pos + len, fs->block_size) - lblk, max),
-                .type = EXT4_MAP_UNWRITTEN,
+                .type = EXT4_MAP_UNWRITTEN, /* order: data before it can be seen (C41) */
+                .alloc_flags = ext4_alloc_rights(fs),
         };
-
-        if (ext4_reserved_is_for(fs, geteuid(), getegid()))
-                req.alloc_flags = EXT4_ALLOC_RESERVED;
-        return req;
 }
 
 /* What was allocated, or was found after all, in the language of iomap. */
@@ -196,11 +185,8 @@ static int direct_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint3
                         struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
-        int ret;
+        int ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
 
-        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
-                return -EFBIG;
-        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
         if (ret < 0 || ret_map->type != IOMAP_HOLE)
                 return ret;
         return op_flags & IOMAP_OP_NOWAIT ? -EAGAIN : direct_allocate(inode, pos, len, ret_map);
@@ -264,11 +250,8 @@ static int dax_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t
                      struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
-        int ret;
+        int ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
 
-        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
-                return -EFBIG;
-        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
         if (ret < 0 || ret_map->type == IOMAP_MAPPED)
                 return ret;
         if (op_flags & IOMAP_OP_NOWAIT)
@@ -283,11 +266,10 @@ const struct iomap_ops ext4_dax_ops = {.begin = dax_begin};
 
 void ext4_note_written(struct ext4_inode *inode)
 {
-        struct timespec now;
+        /* Coarse: writers of one file meet here only a few times a second. */
+        const struct timespec now = ext4_now(inode->fs);
         int64_t ns;
 
-        /* Coarse, as the kernel's: writers of one file meet here only a few times a second. */
-        clock_gettime(CLOCK_REALTIME_COARSE, &now);
         ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
         if (atomic_load_explicit(&inode->written_at, memory_order_relaxed) == ns)
                 return;
@@ -295,33 +277,14 @@ void ext4_note_written(struct ext4_inode *inode)
         atomic_store(&inode->times_due, true); /* after written_at */
 }
 
-int ext4_write_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
-{
-        struct ext4_iloc loc;
-        int ret = ext4_inode_begin(h, inode, &loc);
-
-        if (ret < 0)
-                return ret;
-        rwsem_write_lock(&inode->map_lock);
-        if (size > vfs_size(&inode->vfs))
-                ret = ext4_grow(h, inode, size);
-        if (ret == 0) {
-                ext4_touch_changed(inode);
-                ext4_inode_store(h, inode, &loc);
-        } else {
-                ext4_iloc_put(&loc);
-        }
-        rwsem_write_unlock(&inode->map_lock);
-        return ret;
-}
-
-int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
-                       uint64_t end, uint32_t keep)
+static int convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos, uint64_t end,
+                   uint32_t keep, unsigned alloc_flags)
 {
         struct ext4_extent_range range = {
                 .from = pos >> inode->fs->block_bits,
                 .to = div_round_up(end, inode->fs->block_size),
                 .keep = keep + EXT4_INODE_CREDITS,
+                .alloc_flags = alloc_flags,
         };
         int ret;
 
@@ -333,18 +296,52 @@ int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t
         return ret;
 }
 
-/* ---- buffered, with extents ---- */
+int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
+                       uint64_t end, uint32_t keep)
+{
+        return convert(h, inode, pos, end, keep, 0);
+}
 
-static int buffered_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
-                             struct iomap *ret_map)
+int ext4_write_convert_kept(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
+                            uint64_t end, uint32_t keep)
+{
+        return convert(h, inode, pos, end, keep, EXT4_ALLOC_KEPT);
+}
+
+/* ---- writing back, with extents ---- */
+
+/* alloc_flags: EXT4_ALLOC_KEPT, or none. */
+static int unwritten_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                              unsigned alloc_flags, struct iomap *ret_map)
 {
         const struct handle_need need = {.end = CLOSE_HANDLE};
-        const struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
+        struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
         struct ext4_map map;
-        int ret = alloc_retrying(inode, &req, &need, &map);
+        int ret;
 
+        req.alloc_flags |= alloc_flags;
+        ret = alloc_retrying(inode, &req, &need, &map);
         if (ret == 0)
                 fill_new(inode, &map, ret_map);
+        return ret;
+}
+
+/* The size on disk follows the data; the times are those of the write. */
+static int grow_on_disk(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t end)
+{
+        struct ext4_iloc loc;
+        int ret = ext4_inode_begin(h, inode, &loc);
+
+        if (ret < 0)
+                return ret;
+        rwsem_write_lock(&inode->map_lock);
+        if (end > inode->disk_size)
+                ret = ext4_grow(h, inode, end);
+        if (ret == 0)
+                ext4_inode_store(h, inode, &loc);
+        else
+                ext4_iloc_put(&loc);
+        rwsem_write_unlock(&inode->map_lock);
         return ret;
 }
 
@@ -360,13 +357,13 @@ static int convert_and_grow(struct ext4_inode *inode, uint64_t pos, uint64_t end
         if (ret < 0)
                 return ret;
         if (is_unwritten)
-                ret = ext4_write_convert(h, inode, pos, end, rest);
+                ret = ext4_write_convert_kept(h, inode, pos, end, rest);
         if (ret == 0)
-                ret = ext4_write_grow(h, inode, end);
+                ret = grow_on_disk(h, inode, end);
         return first_error(ret, jbd2_stop(h));
 }
 
-/* ---- buffered, without ---- */
+/* ---- writing back, without ---- */
 
 static int held_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
                          struct iomap *ret_map)
@@ -377,10 +374,12 @@ static int held_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
                 .end = KEEP_HANDLE,
         };
         const uint32_t max = max_t(uint32_t, MAX_HELD_BYTES >> inode->fs->block_bits, 1);
-        const struct ext4_map_request req = request_for(inode, pos, len, max);
+        struct ext4_map_request req = request_for(inode, pos, len, max);
         struct ext4_map map;
-        int ret = alloc_retrying(inode, &req, &need, &map);
+        int ret;
 
+        req.alloc_flags |= EXT4_ALLOC_KEPT;
+        ret = alloc_retrying(inode, &req, &need, &map);
         if (ret == 0)
                 fill_new(inode, &map, ret_map);
         return ret;
@@ -413,29 +412,27 @@ static int held_end(struct ext4_inode *inode, uint64_t pos, uint64_t done,
                               map->offset + map->length);
 
         if (ret == 0 && done > 0)
-                ret = ext4_write_grow(h, inode, pos + done);
+                ret = grow_on_disk(h, inode, pos + done);
         return first_error(ret, jbd2_stop(h));
 }
 
-/* ---- buffered ---- */
+/* ---- writing back ---- */
 
-static int buffered_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
-                          struct iomap *ret_map)
+static int writeback_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
+                           struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
-        int ret;
+        int ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
 
-        if (pos >> inode->fs->block_bits > EXT4_MAX_LBLK)
-                return -EFBIG;
-        ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
         if (ret < 0 || ret_map->type != IOMAP_HOLE)
                 return ret;
-        return has_extents(inode) ? buffered_allocate(inode, pos, len, ret_map)
-                                  : held_allocate(inode, pos, len, ret_map);
+        return has_extents(inode)
+                       ? unwritten_allocate(inode, pos, len, EXT4_ALLOC_KEPT, ret_map)
+                       : held_allocate(inode, pos, len, ret_map);
 }
 
-static int buffered_end(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint64_t done,
-                        uint32_t op_flags, const struct iomap *map)
+static int writeback_end(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint64_t done,
+                         uint32_t op_flags, const struct iomap *map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
 
@@ -443,9 +440,105 @@ static int buffered_end(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint6
                 return held_end(inode, pos, done, map);
         if (done == 0)
                 return 0;
-        if (map->type == IOMAP_UNWRITTEN || pos + done > vfs_size(vfs))
+        if (map->type == IOMAP_UNWRITTEN || pos + done > inode->disk_size)
                 return convert_and_grow(inode, pos, pos + done, map->type == IOMAP_UNWRITTEN);
-        ext4_note_written(inode);
+        return 0;
+}
+
+const struct iomap_ops ext4_writeback_ops = {.begin = writeback_begin, .end = writeback_end};
+
+/* ---- into the page cache ---- */
+
+/* Promise space for some of the blocks from lblk on: `*nr` becomes how many. */
+static int promise_some(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t *nr)
+{
+        const unsigned rights = ext4_alloc_rights(inode->fs);
+        int ret;
+
+        while ((ret = ext4_delayed_reserve(inode, lblk, *nr, rights)) == -ENOSPC && *nr > 1)
+                *nr /= 2;
+        return ret;
+}
+
+/* More is promised to maps than they will need: writing back gives it back.  False when there
+ * is nothing to write. */
+static bool write_some_back(struct ext4_inode *inode)
+{
+        bool any = vfs_has_dirty(&inode->vfs.pages);
+
+        if (ext4_delayed_map_clusters(inode->fs) == 0)
+                return false;
+        if (any)
+                (void)vfs_pages_flush(&inode->vfs, 0, UINT64_MAX); /* kept for fsync */
+        ext4_delayed_settle(inode);
+        return any || vfs_write_oldest(inode->vfs.sb);
+}
+
+/* B16: space may come back from promises that turn out to be too many, and from what was freed.
+ */
+static int promise(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t *nr)
+{
+        int tries = 0;
+
+        for (;;) {
+                uint64_t n = *nr;
+                int ret = promise_some(inode, lblk, &n);
+                int again;
+
+                if (ret != -ENOSPC) {
+                        *nr = n;
+                        return ret;
+                }
+                if (write_some_back(inode))
+                        continue;
+                again = ext4_balloc_retry(inode->fs, &tries);
+                if (again <= 0)
+                        return again < 0 ? again : -ENOSPC;
+        }
+}
+
+static int promise_space(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                         struct iomap *map)
+{
+        const uint32_t bits = inode->fs->block_bits;
+        const uint64_t first = pos >> bits;
+        const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
+        uint64_t nr = div_round_up(end, inode->fs->block_size) - first;
+        int ret = promise(inode, (ext4_lblk_t)first, &nr);
+
+        if (ret < 0)
+                return ret;
+        *map = (struct iomap){
+                .addr = IOMAP_NULL_ADDR,
+                .offset = first << bits,
+                .length = nr << bits,
+                .type = IOMAP_DELALLOC,
+                .flags = IOMAP_F_NEW | IOMAP_F_DIRTY,
+        };
+        return 0;
+}
+
+static int buffered_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
+                          struct iomap *ret_map)
+{
+        struct ext4_inode *inode = ext4_inode_of(vfs);
+        int ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
+
+        if (ret < 0 || ret_map->type != IOMAP_HOLE)
+                return ret;
+        if (inode->fs->opts.nodelalloc && has_extents(inode))
+                return unwritten_allocate(inode, pos, len, 0, ret_map);
+        return promise_space(inode, pos, len, ret_map);
+}
+
+/* Promises for what was not written in the end are taken back now, or when the rest of the file
+ * has been written back. */
+static int buffered_end(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint64_t done,
+                        uint32_t op_flags, const struct iomap *map)
+{
+        if (done > 0)
+                ext4_note_written(ext4_inode_of(vfs));
+        ext4_delayed_settle(ext4_inode_of(vfs));
         return 0;
 }
 

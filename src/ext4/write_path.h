@@ -7,6 +7,7 @@
 #include "ext4/fsync.h"
 #include "ext4/map_change.h"
 #include "ext4/orphan.h"
+#include "ext4/setattr.h"
 #include "ext4/super_write.h"
 #include "ext4/truncate.h"
 #include "ext4/write.h"
@@ -14,28 +15,26 @@
 
 /* ---- write_map.c ---- */
 
-extern const struct iomap_ops ext4_write_ops;    /* direct */
-extern const struct iomap_ops ext4_buffered_ops; /* buffered, of files with a map */
-extern const struct iomap_ops ext4_dax_ops;      /* by copying (dax.h): written blocks */
+extern const struct iomap_ops ext4_write_ops;     /* direct */
+extern const struct iomap_ops ext4_buffered_ops;  /* into the page cache: space is promised */
+extern const struct iomap_ops ext4_writeback_ops; /* out of it: space is allocated */
+extern const struct iomap_ops ext4_dax_ops;       /* by copying (dax.h): written blocks */
 
 /* What is at pos, for a write that ends at `end`: nothing is allocated.  op_flags: IOMAP_OP_*.
- */
+ * -EFBIG: no map reaches that far. */
 must_check int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t end,
                                uint32_t op_flags, struct iomap *ret_map);
 
 /* Data was written just now: mtime and ctime, without a transaction. */
 void ext4_note_written(struct ext4_inode *inode);
 
-/*
- * Under a handle: the file ends at `size` at least, and its times are now.  Takes the map lock.
- * Credits: EXT4_GROW_CREDITS + EXT4_INODE_CREDITS.
- */
-must_check int ext4_write_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size);
-
 /* Under a handle: blocks that [pos, end) touches become written.  The handle has credits for
- * a conversion and `keep` others, which are left in the end. */
+ * a conversion and `keep` others, which are left in the end.  The second is for data that comes
+ * out of the page cache: what is promised to the map pays for nodes. */
 must_check int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
                                   uint64_t end, uint32_t keep);
+must_check int ext4_write_convert_kept(struct jbd2_handle *h, struct ext4_inode *inode,
+                                       uint64_t pos, uint64_t end, uint32_t keep);
 
 /* ---- write_end.c ---- */
 
@@ -65,12 +64,5 @@ struct ext4_extension {
 /* Size, conversion and orphan entry of a write of any kind with this result (bytes or -errno),
  * under the exclusive inode lock: what becomes of the result. */
 must_check int64_t ext4_end_extension(const struct ext4_extension *x, int64_t result);
-
-/* ---- write.c ---- */
-
-/* Bits that a write takes away: S_ISUID, S_ISGID.  The inode lock is held, exclusive to take
- * them. */
-bool ext4_has_privileges(const struct ext4_inode *inode);
-must_check int ext4_drop_privileges(struct ext4_inode *inode);
 
 #endif

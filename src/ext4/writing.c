@@ -35,6 +35,8 @@ static int load_journal(struct ext4_fs *fs)
                 .set_incompat = log_features(fs),
                 .commit_ms = fs->opts.commit_ms,
                 .no_barrier = fs->opts.nobarrier,
+                .no_timer = fs->opts.has_epoch,
+                .blank_log = fs->opts.has_epoch,
                 .aborted = ext4_journal_aborted,
                 .arg = fs,
         };

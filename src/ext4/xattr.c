@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ext4/perm.h"
 #include "ext4/xattr_value.h"
 #include "util/alloc.h"
 #include "util/crc.h"
@@ -435,14 +436,6 @@ ssize_t ext4_xattr_get_locked(struct ext4_inode *inode, const struct ext4_xattr_
         return read_ea_inode(inode, &ref, false, buf);
 }
 
-ssize_t ext4_xattr_get_index(struct ext4_inode *inode, uint8_t index, const char *name,
-                             size_t name_len, void *buf, size_t size)
-{
-        const struct ext4_xattr_key key = {index, name, name_len};
-
-        return get(inode, &key, buf, size);
-}
-
 /* ---- by full name ---- */
 
 /* What users see; other indices (inline data, encryption contexts) are internal. */
@@ -507,6 +500,8 @@ ssize_t ext4_xattr_get(struct ext4_inode *inode, const char *name, void *buf, si
         struct ext4_xattr_key key;
         int ret = ext4_xattr_key_of(name, &key);
 
+        if (ret == 0)
+                ret = ext4_may_get_xattr(inode, &key);
         if (ret < 0)
                 return ret;
         if (key.index == EXT4_XATTR_INDEX_POSIX_ACL_ACCESS ||
@@ -558,6 +553,8 @@ static int list_entry(struct name_list *list, const struct attrs *attrs,
 
         if (!ns || find(attrs, &key, &run) != entry)
                 return 0; /* internal, or hidden by the first of this name */
+        if (ns->index == EXT4_XATTR_INDEX_TRUSTED && !ext4_capable(CAP_SYS_ADMIN))
+                return 0;
         ret = list_append(list, ns->text, strlen(ns->text));
         if (ret == 0)
                 ret = list_append(list, name_of(entry), entry->e_name_len);

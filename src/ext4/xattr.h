@@ -14,11 +14,17 @@ struct ext4_xattr_key {
         size_t len;
 };
 
+#define EXT4_XATTR_CAPABILITY                               \
+        {                                                   \
+                EXT4_XATTR_INDEX_SECURITY, "capability", 10 \
+        }
+
 /* Of a full name, which lives as long as the key.  -ERANGE when it is too long, -EOPNOTSUPP for
  * a namespace that there is not, -EINVAL for nothing behind a prefix. */
 must_check int ext4_xattr_key_of(const char *name, struct ext4_xattr_key *ret_key);
 
-/* The value of an attribute, for who holds the inode lock: as ext4_xattr_get_index(). */
+/* The value of an attribute, for who holds the inode lock: its length, at most `size` bytes of
+ * it copied unless size is 0.  -ERANGE when it does not fit, -ENODATA. */
 must_check ssize_t ext4_xattr_get_locked(struct ext4_inode *inode,
                                          const struct ext4_xattr_key *key, void *buf,
                                          size_t size);

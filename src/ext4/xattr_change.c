@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include "ext4/balloc.h"
+#include "ext4/perm.h"
+#include "ext4/setattr.h"
 #include "ext4/super_write.h"
 #include "ext4/truncate.h"
 #include "ext4/xattr_plan.h"
@@ -38,7 +40,11 @@ static uint32_t cluster_of(const struct ext4_fs *fs)
 static int begin_new_block(struct jbd2_handle *h, struct ext4_xattr_plan *c)
 {
         struct ext4_inode *inode = c->inode;
-        const struct ext4_alloc a = {.inode = inode, .len = 1, .flags = EXT4_ALLOC_META};
+        const struct ext4_alloc a = {
+                .inode = inode,
+                .len = 1,
+                .flags = EXT4_ALLOC_META | ext4_alloc_rights(inode->fs),
+        };
         uint32_t nr;
         int ret;
 
@@ -161,6 +167,15 @@ static void change_block(struct jbd2_handle *h, struct ext4_xattr_plan *c)
         buf_put(c->new);
 }
 
+static void set_mode(struct ext4_inode *inode, uint16_t permissions)
+{
+        uint16_t mode = (inode->mode & (uint16_t)~PERMISSIONS) | permissions;
+
+        if ((mode & S_ISGID) && !ext4_may_set_sgid(inode->gid))
+                mode &= (uint16_t)~S_ISGID;
+        inode->mode = mode;
+}
+
 /* Completions of writes store the inode, too, without its lock. */
 static void change_inode(struct jbd2_handle *h, struct ext4_xattr_plan *c)
 {
@@ -176,8 +191,15 @@ static void change_inode(struct jbd2_handle *h, struct ext4_xattr_plan *c)
         inode->blocks += c->more_sectors;
         inode->blocks -= min_t(uint64_t, inode->blocks, c->less_sectors);
         if (c->order->sets_mode)
-                inode->mode = (inode->mode & (uint16_t)~PERMISSIONS) | c->order->mode;
-        inode->ctime = ext4_now();
+                set_mode(inode, c->order->mode);
+        inode->ctime = ext4_now(inode->fs);
+        if (c->order->also)
+                ext4_setattr_apply(inode, c->order->also, c->loc.raw);
+        /* It may have come.  Who looks for it remembers what he finds. */
+        if (c->order->key.index == EXT4_XATTR_INDEX_POSIX_ACL_ACCESS)
+                atomic_fetch_and(&inode->lacks, (uint8_t)~EXT4_LACKS_ACL);
+        if (c->order->key.index == EXT4_XATTR_INDEX_SECURITY)
+                atomic_fetch_and(&inode->lacks, (uint8_t)~EXT4_LACKS_CAPABILITY);
         ext4_inode_store(h, inode, &c->loc);
         rwsem_write_unlock(&inode->map_lock);
 }
@@ -251,20 +273,24 @@ int ext4_xattr_mark(struct jbd2_handle *h, struct ext4_fs *fs)
 
 /* ---- one attribute ---- */
 
-static int change_locked(struct ext4_xattr_plan *c)
+int ext4_xattr_change_locked(struct ext4_xattr_plan *c)
 {
         int ret = ext4_xattr_plan_make(c);
 
         if (ret < 0)
                 return ret;
-        if (!c->ibody_changed && c->action == EXT4_XATTR_BLOCK_STAYS && !c->order->sets_mode)
+        if (!c->ibody_changed && c->action == EXT4_XATTR_BLOCK_STAYS && !c->order->sets_mode &&
+            !c->order->also)
                 return 0;
         return apply(c);
 }
 
 /* 0 when this inode's attributes of this kind may be changed. */
-static int may_change(const struct ext4_inode *inode, const struct ext4_xattr_key *key)
+static int may_change(struct ext4_inode *inode, const struct ext4_xattr_order *order)
 {
+        const struct ext4_xattr_key *key = &order->key;
+        int ret;
+
         if (inode->nlink == 0)
                 return -ENOENT;
         if ((ext4_is_own(inode) && ext4_ino(inode) != EXT4_INO_ROOT) ||
@@ -273,7 +299,8 @@ static int may_change(const struct ext4_inode *inode, const struct ext4_xattr_ke
         if (key->index == EXT4_XATTR_INDEX_USER && !S_ISREG(inode->mode) &&
             !S_ISDIR(inode->mode))
                 return -EPERM;
-        return ext4_writable(inode->fs);
+        ret = ext4_writable(inode->fs);
+        return ret < 0 ? ret : ext4_may_set_xattr(inode, key);
 }
 
 static int change_once(struct ext4_inode *inode, const struct ext4_xattr_order *order,
@@ -283,9 +310,9 @@ static int change_once(struct ext4_inode *inode, const struct ext4_xattr_order *
         int ret;
 
         rwsem_write_lock(&inode->vfs.lock);
-        ret = may_change(inode, &order->key);
+        ret = may_change(inode, order);
         if (ret == 0)
-                ret = change_locked(&c);
+                ret = ext4_xattr_change_locked(&c);
         rwsem_write_unlock(&inode->vfs.lock);
         *ret_no_room = c.no_room;
         ext4_xattr_plan_done(&c);
@@ -300,9 +327,14 @@ static int carry_out(struct ext4_inode *inode, const struct ext4_xattr_order *or
 
         do {
                 ret = change_once(inode, order, &no_room);
-        } while (ret == -EAGAIN ||
-                 (ret == -ENOSPC && !no_room && ext4_balloc_retry(inode->fs, &tries) > 0));
+        } while (ext4_xattr_try_again(inode->fs, ret, no_room, &tries));
         return ret;
+}
+
+bool ext4_xattr_try_again(struct ext4_fs *fs, int ret, bool no_room, int *tries)
+{
+        return ret == -EAGAIN ||
+               (ret == -ENOSPC && !no_room && ext4_balloc_retry(fs, tries) > 0);
 }
 
 /* ---- by full name ---- */
@@ -373,6 +405,8 @@ int ext4_xattr_set(struct ext4_inode *inode, const char *name, const void *value
                 return ret;
         if (size > EXT4_XATTR_MAX_VALUE)
                 return -E2BIG;
+        if (ext4_xattr_is_capability(&order.key) && !ext4_capability_is_valid(value, size))
+                return -EINVAL;
         return is_acl(&order.key) ? set_acl(inode, &order) : carry_out(inode, &order);
 }
 
@@ -382,4 +416,49 @@ int ext4_xattr_remove(struct ext4_inode *inode, const char *name)
         int ret = key_of(name, &order.key);
 
         return ret < 0 ? ret : carry_out(inode, &order);
+}
+
+/* ---- what a change of the file takes away ---- */
+
+static int remove_locked(struct ext4_inode *inode, const struct ext4_xattr_order *order)
+{
+        bool no_room;
+        int tries = 0;
+        int ret;
+
+        do {
+                struct ext4_xattr_plan c = {.inode = inode, .order = order};
+
+                ret = ext4_xattr_change_locked(&c);
+                no_room = c.no_room;
+                ext4_xattr_plan_done(&c);
+        } while (ext4_xattr_try_again(inode->fs, ret, no_room, &tries));
+        return ret;
+}
+
+int ext4_find_capability(struct ext4_inode *inode)
+{
+        const struct ext4_xattr_key key = EXT4_XATTR_CAPABILITY;
+        ssize_t len;
+
+        if (!ext4_may_have_capability(inode))
+                return 0;
+        len = ext4_xattr_get_locked(inode, &key, NULL, 0);
+        if (len == -ENODATA)
+                atomic_fetch_or(&inode->lacks, EXT4_LACKS_CAPABILITY);
+        return len >= 0 ? 1 : len == -ENODATA ? 0 : (int)len;
+}
+
+int ext4_drop_capability(struct ext4_inode *inode)
+{
+        const struct ext4_xattr_order order = {.key = EXT4_XATTR_CAPABILITY,
+                                               .absent_is_fine = true};
+        int ret = ext4_find_capability(inode);
+
+        /* From what is damaged nobody gets any. */
+        if (ret == -EUCLEAN || ret == -EBADMSG)
+                return 0;
+        if (ret > 0)
+                ret = remove_locked(inode, &order);
+        return ret < 0 ? ret : 0;
 }

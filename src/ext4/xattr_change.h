@@ -69,9 +69,17 @@ void *ext4_acl_to_disk(const struct ext4_acl *acl, size_t *ret_size);
 /* The permissions of the mode that go with an ACL; *ret_same: they say all of it. */
 uint16_t ext4_acl_mode(const struct ext4_acl *acl, bool *ret_same);
 
+/*
+ * The access ACL of an inode, whose lock is held, with other permissions: on disk, to be freed
+ * with mem_free(); NULL when it has none.
+ */
+must_check int ext4_acl_with_mode(struct ext4_inode *inode, uint16_t mode, void **ret_value,
+                                  size_t *ret_size);
+
 /* What a new inode's attributes are. */
 struct ext4_inherited {
         uint16_t mode;       /* masked by the ACL */
+        bool has_acl;        /* there is one: the umask is not looked at */
         uint8_t *ibody;      /* its own space, or NULL: zeros */
         uint32_t ibody_size; /* of that */
         ext4_fsblk_t block;  /* its attribute block, or 0 */

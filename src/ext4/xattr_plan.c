@@ -11,7 +11,7 @@
  * value, which is an orphan as yet.
  */
 
-/* When no lock is held: a value without entries is deleted here. */
+/* With no handle open: a value without entries is deleted here. */
 void ext4_xattr_plan_done(struct ext4_xattr_plan *c)
 {
         ext4_xattr_set_done(&c->ibody);

@@ -14,6 +14,7 @@
 #define EXT4_XATTR_MAX_DROPS 2
 
 /* What is to be done. */
+struct ext4_setattr;
 struct ext4_xattr_order {
         struct ext4_xattr_key key;
         const void *value; /* NULL: remove */
@@ -21,7 +22,8 @@ struct ext4_xattr_order {
         unsigned flags;
         bool absent_is_fine; /* of removing */
         bool sets_mode;
-        uint16_t mode; /* the permissions, then */
+        uint16_t mode;                   /* the permissions, then */
+        const struct ext4_setattr *also; /* changes with it, or NULL */
 };
 
 enum ext4_xattr_block_action {
@@ -70,10 +72,18 @@ struct ext4_xattr_plan {
 /*
  * Fill in a plan of which inode and order are set.  The inode lock is held, with no handle
  * open: a value that is too large is written to an inode that no entry names yet.  Also after
- * an error ext4_xattr_plan_done() must follow, when no lock is held: it deletes values that
- * have no entry.
+ * an error ext4_xattr_plan_done() must follow, with no handle open: it deletes values that have
+ * no entry.
  */
 must_check int ext4_xattr_plan_make(struct ext4_xattr_plan *c);
 void ext4_xattr_plan_done(struct ext4_xattr_plan *c);
+
+/*
+ * Make the plan, and carry it out.  The inode lock is held exclusive, and what may be has been
+ * asked.  The plan is to be given up, and if ext4_xattr_try_again() says so another is to be
+ * made: -EAGAIN, or -ENOSPC where waiting helps.
+ */
+must_check int ext4_xattr_change_locked(struct ext4_xattr_plan *c);
+must_check bool ext4_xattr_try_again(struct ext4_fs *fs, int ret, bool no_room, int *tries);
 
 #endif

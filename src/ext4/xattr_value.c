@@ -133,7 +133,7 @@ static int alloc_value(struct ext4_inode *owner, uint32_t hash, struct ext4_inod
                 .mode = S_IFREG | 0600,
                 .uid = owner->uid,
                 .gid = owner->gid,
-                .now = ext4_now(),
+                .now = ext4_now(owner->fs),
                 .goal = ext4_ino(owner),
                 .is_value = true,
         };
@@ -170,7 +170,12 @@ static int fill_piece(struct ext4_inode *value, const char *data, uint32_t lblk,
                       uint32_t *ret_nr)
 {
         struct ext4_fs *fs = value->fs;
-        const struct ext4_map_request req = {.lblk = lblk, .len = nr, .type = EXT4_MAP_WRITTEN};
+        const struct ext4_map_request req = {
+                .lblk = lblk,
+                .len = nr,
+                .type = EXT4_MAP_WRITTEN,
+                .alloc_flags = ext4_alloc_rights(fs),
+        };
         struct jbd2_handle *h;
         struct ext4_map map;
         int ret = jbd2_start(fs->journal, ext4_map_alloc_credits(value), 0, &h);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ext4/data_journal.h"
 #include "util/alloc.h"
 
 /* ---- bytes of the device ---- */
@@ -107,6 +108,8 @@ int ext4_zero_range(struct ext4_inode *inode, uint64_t pos, uint64_t len)
 {
         const uint64_t end = pos + len;
 
+        if (ext4_journals_data(inode))
+                return ext4_data_journal_zero(inode, pos, len);
         while (pos < end) {
                 uint64_t n = end - pos;
                 uint64_t addr;
@@ -151,7 +154,7 @@ int ext4_tail_is_dirty(struct ext4_inode *inode, uint64_t pos)
         ret = locate(inode, pos, &len, &addr);
         if (ret < 0 || addr == IOMAP_NULL_ADDR)
                 return ret;
-        if (inode->vfs.sb->map) {
+        if (inode->vfs.sb->map && !ext4_journals_data(inode)) {
                 const char *at = iomap_dax_addr(inode->vfs.sb, addr, len);
 
                 return at ? !is_zero(at, len) : -ENXIO;
@@ -159,7 +162,10 @@ int ext4_tail_is_dirty(struct ext4_inode *inode, uint64_t pos)
         mem = mem_alloc(len);
         if (!mem)
                 return -ENOMEM;
-        ret = uext4_bdev_read_bytes(inode->vfs.sb->dev, mem, len, addr);
+        if (ext4_journals_data(inode))
+                ret = ext4_data_journal_peek(inode, addr, mem, (uint32_t)len);
+        else
+                ret = uext4_bdev_read_bytes(inode->vfs.sb->dev, mem, len, addr);
         if (ret < 0)
                 return ret;
         return !is_zero(mem, len);

@@ -7,7 +7,8 @@
  *
  * They go to the device at once, past the journal, as file data do: completed when the call
  * returns, durable before any transaction that is committed later (its flush).  A power cut
- * shows each byte as it was or as zero.
+ * shows each byte as it was or as zero.  Of a file whose data is journalled they are
+ * transactions (data_journal.h).
  *
  * Only written blocks are touched: holes and unwritten blocks are zeros.  The caller holds the
  * inode lock exclusive and has waited for direct I/O; no handle is needed.

@@ -1,72 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reads and writes at any position and length, without a cache: whole device units go through a
- * bounce buffer.
+ * Buffered reads and writes: between the caller's memory and the page cache.
+ *
+ * What is missing in a folio is read from where the mappings say that it is; holes and
+ * unwritten space become zeros.  Behind the end of the file a folio has zeros, always: so a
+ * file can grow by moving its size alone (C23).
  */
 
 #include <string.h>
 
 #include "iomap/iomap.h"
-#include "util/alloc.h"
 
-#define BOUNCE_SIZE (256u << 10) /* a multiple of every block of a device or file system */
+/* ---- filling ---- */
 
-struct bounce {
-        struct uext4_bdev *dev;
-        char *mem; /* made when first needed */
-};
-
-static int bounce_make(struct bounce *b)
+/* Bytes of the device, into a folio: all of one mapping that the run has. */
+static int fill_round(struct folio *f, struct iomap_iter *it)
 {
-        const struct uext4_bdev_geometry *geo = uext4_bdev_geometry(b->dev);
-
-        if (!b->mem)
-                b->mem = mem_alloc_aligned(max_t(uint32_t, geo->mem_align, 64), BOUNCE_SIZE);
-        return b->mem ? 0 : -ENOMEM;
-}
-
-/* ---- reading ---- */
-
-/* Copy [addr, addr + *len) of the device out; *len is cut to what one bounce holds. */
-static int read_piece(struct bounce *b, struct iov_iter *iter, uint64_t addr, uint64_t *len)
-{
-        const uint32_t unit = uext4_bdev_geometry(b->dev)->logical_block;
-        uint64_t start = round_down_pow2(addr, unit);
-        uint64_t end;
-        int ret = bounce_make(b);
-
-        if (ret < 0)
-                return ret;
-        *len = min_t(uint64_t, *len, BOUNCE_SIZE - (addr - start));
-        end = round_up_pow2(addr + *len, unit);
-        ret = uext4_bdev_read(b->dev, b->mem, end - start, start);
-        if (ret < 0)
-                return ret;
-        iov_iter_copy_to(iter, b->mem + (addr - start), *len);
-        return 0;
-}
-
-static int read_round(struct bounce *b, struct iov_iter *iter, struct iomap_iter *it)
-{
-        uint64_t len = iomap_iter_length(it);
+        struct vfs_super *sb = it->inode->sb;
+        const uint64_t len = iomap_iter_length(it);
+        char *to = folio_at(f, it->pos);
         int ret = 0;
 
         switch (it->map.type) {
+        case IOMAP_MAPPED:
+                vfs_count(sb, VFS_DEVICE_READS);
+                ret = uext4_bdev_read(sb->dev, to, len, iomap_addr_of(&it->map, it->pos));
+                break;
         case IOMAP_HOLE:
         case IOMAP_UNWRITTEN:
-                iov_iter_zero(iter, len);
+        case IOMAP_DELALLOC: /* blocks beside those that are dirty */
+                memset(to, 0, len);
                 break;
         case IOMAP_INLINE:
-                iov_iter_copy_to(iter,
-                                 (const char *)it->map.inline_data + (it->pos - it->map.offset),
-                                 len);
-                break;
-        case IOMAP_MAPPED:
-                ret = read_piece(b, iter, iomap_addr_of(&it->map, it->pos), &len);
-                break;
-        case IOMAP_DELALLOC:
-                ret = -EIO; /* nothing in this library makes delayed extents */
+                ret = -EIO; /* such a file has no pages */
                 break;
         }
         if (ret == 0)
@@ -74,105 +41,238 @@ static int read_round(struct bounce *b, struct iov_iter *iter, struct iomap_iter
         return ret;
 }
 
+/* One run of blocks that are missing, all before the end of the file's last block. */
+static int fill_run(struct folio *f, uint64_t from, uint64_t to, uint64_t size,
+                    const struct iomap_ops *ops)
+{
+        struct iomap_iter it = IOMAP_ITER(f->inode, from, to - from, 0, ops);
+        int ret;
+
+        while ((ret = iomap_iter_next(&it)) > 0)
+                it.status = fill_round(f, &it);
+        if (ret < 0)
+                return ret;
+        if (to > size)
+                memset(folio_at(f, max_t(uint64_t, from, size)), 0,
+                       to - max_t(uint64_t, from, size));
+        folio_set_uptodate(f, from, to);
+        return 0;
+}
+
+/* Make the blocks that [from, to) touches uptodate.  The folio is locked. */
+static int fill(struct folio *f, uint64_t from, uint64_t to, const struct iomap_ops *ops)
+{
+        const uint64_t block = 1ull << f->block_bits;
+        const uint64_t size = vfs_size(f->inode);
+        const uint64_t last = round_up_pow2(size, block);
+        uint64_t start, end;
+
+        while (folio_next_missing(f, from, to, &start, &end)) {
+                if (start >= last) {
+                        memset(folio_at(f, start), 0, end - start);
+                        folio_set_uptodate(f, start, end);
+                } else {
+                        int ret;
+
+                        end = min_t(uint64_t, end, last);
+                        ret = fill_run(f, start, end, size, ops);
+                        if (ret < 0)
+                                return ret;
+                }
+                if (end >= to)
+                        break;
+                from = end;
+        }
+        return 0;
+}
+
+/* ---- reading ---- */
+
+static uint64_t pow2_above(uint64_t n)
+{
+        return n <= 1 ? 1 : 1ull << (64 - __builtin_clzll(n - 1));
+}
+
+/* How much to have in memory from pos on: more and more for who reads on and on (B45). */
+static uint32_t window_for(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len)
+{
+        struct vfs_readahead *ra = iocb->readahead;
+        uint64_t window = min_t(uint64_t, len, FOLIO_MAX_SIZE);
+
+        if (ra && pos == atomic_load_explicit(&ra->next, memory_order_relaxed)) {
+                uint32_t old = atomic_load_explicit(&ra->window, memory_order_relaxed);
+
+                window = max_t(uint64_t, window, max_t(uint32_t, 2 * old, VFS_READAHEAD_FIRST));
+        }
+        window = min_t(uint64_t, pow2_above(window), FOLIO_MAX_SIZE);
+        if (ra)
+                atomic_store_explicit(&ra->window, (uint32_t)window, memory_order_relaxed);
+        return (uint32_t)min_t(uint64_t, window, pow2_above(vfs_size(iocb->inode)));
+}
+
+/* All of the folio from pos on, if that can be had; else what is wanted. */
+static int fill_ahead(struct folio *f, uint64_t pos, uint64_t end, const struct iomap_ops *ops)
+{
+        int ret;
+
+        mtx_lock(&f->lock);
+        ret = fill(f, pos, folio_end(f), ops);
+        if (ret < 0)
+                ret = fill(f, pos, end, ops);
+        mtx_unlock(&f->lock);
+        return ret;
+}
+
+static bool has_bytes(struct folio *f, uint64_t pos, uint64_t end)
+{
+        bool has;
+
+        if (likely(atomic_load_explicit(&f->is_uptodate, memory_order_acquire)))
+                return true;
+        mtx_lock(&f->lock);
+        has = folio_is_uptodate(f, pos, end);
+        mtx_unlock(&f->lock);
+        return has;
+}
+
+/* A folio that has the bytes from pos on, with a reference. */
+static int folio_to_read(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len,
+                         const struct iomap_ops *ops, struct folio **ret_folio)
+{
+        struct vfs_inode *inode = iocb->inode;
+        struct folio *f = vfs_pages_find(inode, pos);
+        int ret;
+
+        if (f && has_bytes(f, pos, min_t(uint64_t, pos + len, folio_end(f)))) {
+                vfs_count(inode->sb, VFS_CACHE_HITS);
+                *ret_folio = f;
+                return 0;
+        }
+        if (f)
+                folio_put(f);
+        if (iocb->flags & VFS_NOWAIT)
+                return -EAGAIN;
+        vfs_count(inode->sb, VFS_CACHE_MISSES);
+        ret = vfs_pages_get(inode, pos, window_for(iocb, pos, len), &f);
+        if (ret < 0)
+                return ret;
+        ret = fill_ahead(f, pos, min_t(uint64_t, pos + len, folio_end(f)), ops);
+        if (ret < 0)
+                folio_put(f);
+        else
+                *ret_folio = f;
+        return ret;
+}
+
 int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                             const struct iomap_ops *ops)
 {
-        struct vfs_inode *inode = iocb->inode;
-        struct bounce bounce = {.dev = inode->sb->dev};
-        uint64_t size = vfs_size(inode);
-        struct iomap_iter it;
-        int ret;
+        const uint64_t size = vfs_size(iocb->inode); /* B29 */
+        uint64_t pos = iocb->pos;
+        int ret = 0;
 
-        if (iocb->pos >= size || iter->count == 0)
+        if (pos >= size || iter->count == 0)
                 return 0;
-        iov_iter_truncate(iter, size - iocb->pos);
-        it = (struct iomap_iter)IOMAP_ITER(inode, iocb->pos, iter->count, iomap_op_flags(iocb),
-                                           ops);
-        while ((ret = iomap_iter_next(&it)) > 0)
-                it.status = read_round(&bounce, iter, &it);
-        mem_free(bounce.mem);
-        return it.pos > iocb->pos ? (int64_t)(it.pos - iocb->pos) : ret;
+        iov_iter_truncate(iter, size - pos);
+        while (iter->count > 0) {
+                struct folio *f;
+                uint64_t n;
+
+                ret = folio_to_read(iocb, pos, iter->count, ops, &f);
+                if (ret < 0)
+                        break;
+                n = min_t(uint64_t, iter->count, folio_end(f) - pos);
+                iov_iter_copy_to(iter, folio_at(f, pos), n);
+                folio_put(f);
+                pos += n;
+        }
+        if (iocb->readahead)
+                atomic_store_explicit(&iocb->readahead->next, pos, memory_order_relaxed);
+        return pos > iocb->pos ? (int64_t)(pos - iocb->pos) : ret;
+}
+
+int iomap_buffered_lend(struct vfs_inode *inode, uint64_t pos, uint64_t len,
+                        const struct iomap_ops *ops, struct folio **ret_folio)
+{
+        struct vfs_kiocb iocb = {.inode = inode, .pos = pos};
+
+        return folio_to_read(&iocb, pos, len, ops, ret_folio);
 }
 
 /* ---- writing ---- */
 
-/* A piece of a write, with the unit that it is rounded to. */
-struct piece {
-        uint64_t addr, len;
-        uint32_t unit;
-        bool fresh; /* what is around it in its units is zeros, not what the device has */
-};
-
-/* The bytes around a piece that do not come from the user, into the bounce buffer. */
-static int fill_around(struct bounce *b, const struct piece *p, uint64_t start, uint64_t end)
+/*
+ * [pos, end) of a locked folio.  What the rest of a block is that is only partly written is
+ * asked for now: the mapping that the write has may be older than what was written back
+ * meanwhile.
+ */
+static int write_in_folio(struct folio *f, struct iov_iter *iter, uint64_t pos, uint64_t end,
+                          const struct iomap_ops *read_ops)
 {
-        const uint64_t last = end - p->unit; /* start of the last unit */
+        const uint64_t block = 1ull << f->block_bits;
         int ret = 0;
 
-        if (p->fresh) {
-                memset(b->mem, 0, p->addr - start);
-                memset(b->mem + (p->addr + p->len - start), 0, end - p->addr - p->len);
-                return 0;
-        }
-        if (p->addr != start)
-                ret = uext4_bdev_read(b->dev, b->mem, p->unit, start);
-        if (ret == 0 && p->addr + p->len != end && (last != start || p->addr == start))
-                ret = uext4_bdev_read(b->dev, b->mem + (last - start), p->unit, last);
+        if (pos & (block - 1))
+                ret = fill(f, pos, pos + 1, read_ops);
+        if (ret == 0 && (end & (block - 1)))
+                ret = fill(f, end - 1, end, read_ops);
+        if (ret < 0)
+                return ret;
+        iov_iter_copy_from(iter, folio_at(f, pos), end - pos);
+        /* The size before the mark: who writes back stops at the size. */
+        if (end > vfs_size(f->inode))
+                atomic_store_explicit(&f->inode->size, end, memory_order_release);
+        vfs_pages_dirty(f, pos, end);
+        return 0;
+}
+
+static int write_piece(struct iov_iter *iter, struct iomap_iter *it,
+                       const struct iomap_ops *read_ops)
+{
+        const uint64_t left = iomap_iter_length(it);
+        struct folio *f;
+        uint64_t end;
+        int ret = vfs_pages_get(
+                it->inode, it->pos,
+                (uint32_t)min_t(uint64_t, pow2_above(left / 2 + 1), FOLIO_MAX_SIZE), &f);
+
+        if (ret < 0)
+                return ret;
+        end = min_t(uint64_t, it->pos + left, folio_end(f));
+        folio_lock_stable(f);
+        ret = write_in_folio(f, iter, it->pos, end, read_ops);
+        mtx_unlock(&f->lock);
+        folio_put(f);
+        if (ret == 0)
+                iomap_iter_advance(it, end - it->pos);
         return ret;
 }
 
-static int write_piece(struct bounce *b, struct iov_iter *iter, const struct piece *p)
+static int write_round(struct iov_iter *iter, struct iomap_iter *it,
+                       const struct iomap_ops *read_ops)
 {
-        const uint64_t start = round_down_pow2(p->addr, p->unit);
-        const uint64_t end = round_up_pow2(p->addr + p->len, p->unit);
-        int ret = bounce_make(b);
+        const uint64_t end = it->pos + iomap_iter_length(it);
 
-        if (ret == 0)
-                ret = fill_around(b, p, start, end);
-        if (ret < 0)
-                return ret;
-        iov_iter_copy_from(iter, b->mem + (p->addr - start), p->len);
-        return uext4_bdev_write(b->dev, b->mem, end - start, start, 0);
-}
-
-/* All of what a mapping has of the range: end() is called once for it. */
-static int write_round(struct bounce *b, struct iov_iter *iter, struct iomap_iter *it)
-{
-        const bool fresh = it->map.type == IOMAP_UNWRITTEN || (it->map.flags & IOMAP_F_NEW);
-        uint64_t left = iomap_iter_length(it);
-
-        if (it->map.type != IOMAP_MAPPED && it->map.type != IOMAP_UNWRITTEN)
+        if (it->map.type == IOMAP_HOLE || it->map.type == IOMAP_INLINE)
                 return -EIO;
-        while (left > 0) {
-                struct piece p = {.addr = iomap_addr_of(&it->map, it->pos), .fresh = fresh};
-                int ret;
+        while (it->pos < end) {
+                int ret = write_piece(iter, it, read_ops);
 
-                p.unit = fresh ? 1u << it->inode->sb->block_bits
-                               : uext4_bdev_geometry(b->dev)->logical_block;
-                p.len = min_t(uint64_t, left, BOUNCE_SIZE - (p.addr & (p.unit - 1)));
-                ret = write_piece(b, iter, &p);
                 if (ret < 0)
                         return ret;
-                iomap_iter_advance(it, p.len);
-                left -= p.len;
+                vfs_balance_dirty(it->inode);
         }
         return 0;
 }
 
 int64_t iomap_buffered_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
-                             const struct iomap_ops *ops)
+                             const struct iomap_ops *ops, const struct iomap_ops *read_ops)
 {
-        struct vfs_inode *inode = iocb->inode;
-        struct bounce bounce = {.dev = inode->sb->dev};
         struct iomap_iter it =
-                IOMAP_ITER(inode, iocb->pos, iter->count, iomap_op_flags(iocb), ops);
-        uint64_t done; /* and given back: a size may have moved with it */
+                IOMAP_ITER(iocb->inode, iocb->pos, iter->count, iomap_op_flags(iocb), ops);
         int ret;
 
         while ((ret = iomap_iter_next(&it)) > 0)
-                it.status = write_round(&bounce, iter, &it);
-        done = max_t(uint64_t, it.given_back, iocb->pos) - iocb->pos;
-        vfs_written(inode);
-        mem_free(bounce.mem);
-        return done > 0 ? (int64_t)done : ret;
+                it.status = write_round(iter, &it, read_ops);
+        return it.pos > iocb->pos ? (int64_t)(it.pos - iocb->pos) : ret;
 }

@@ -48,6 +48,11 @@ void iomap_dio_end(struct iomap_dio *dio)
 
         if ((dio->flags & (IOMAP_DIO_WRITE | IOMAP_DIO_THROUGH)) == IOMAP_DIO_WRITE)
                 vfs_written(inode);
+        /* What was read into the cache meanwhile may be older (B30).  Nothing there is dirty:
+         * who writes through the cache waits for direct I/O first. */
+        if ((dio->flags & IOMAP_DIO_WRITE) && unlikely(vfs_has_pages(&inode->pages)))
+                (void)!vfs_pages_invalidate(inode, dio->iocb->pos,
+                                            dio->iocb->pos + dio->done); /* order: C16 */
         vfs_pending_end(inode->sb, &inode->dio);
 }
 
@@ -181,12 +186,22 @@ struct stretch {
 static uint32_t write_flags(const struct iomap_dio *dio)
 {
         struct vfs_super *sb = dio->iocb->inode->sb;
+        uint32_t flags = dio->iocb->flags & VFS_ATOMIC ? UEXT4_BDEV_ATOMIC : 0;
 
         if (!(dio->flags & IOMAP_DIO_THROUGH) ||
             !(uext4_bdev_geometry(sb->dev)->caps & UEXT4_BDEV_CAP_VOLATILE))
-                return 0;
+                return flags;
         vfs_count(sb, VFS_FUA_WRITES);
-        return UEXT4_BDEV_FUA;
+        return flags | UEXT4_BDEV_FUA;
+}
+
+/* What was registered with the queue is taken in one piece only. */
+static void bio_use_registered(struct iomap_dio *dio, struct iomap_bio *bio)
+{
+        if (!(dio->iocb->flags & VFS_FIXED) || !dio->queue || bio->req.nr_iov != 1)
+                return;
+        bio->req.flags |= UEXT4_BDEV_FIXED;
+        bio->req.buffer = dio->iocb->buffer;
 }
 
 static int stretch_submit(struct iomap_dio *dio, struct stretch *st)
@@ -201,7 +216,7 @@ static int stretch_submit(struct iomap_dio *dio, struct stretch *st)
                 return -ENOMEM;
         bio->req = (struct uext4_bdev_req){
                 .op = dio->flags & IOMAP_DIO_WRITE ? UEXT4_BDEV_WRITE : UEXT4_BDEV_READ,
-                .flags = write_flags(dio),
+                .flags = dio->flags & IOMAP_DIO_WRITE ? write_flags(dio) : 0,
                 .pos = st->addr,
                 .len = st->len,
                 .done = bio_done,
@@ -211,6 +226,7 @@ static int stretch_submit(struct iomap_dio *dio, struct stretch *st)
                 bio_release(bio);
                 return ret;
         }
+        bio_use_registered(dio, bio);
         st->len = 0;
         return bio_submit(dio, bio);
 }

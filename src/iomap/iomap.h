@@ -211,25 +211,49 @@ int64_t iomap_dio_result(const struct iomap_dio *dio);
 void iomap_dio_fail(struct iomap_dio *dio, int err);
 void iomap_dio_end(struct iomap_dio *dio);
 
-/* ---- buffered read and write ---- */
+/* ---- buffered ---- */
 
 /*
- * Read for callers that are not aligned, and for files whose data do not lie where direct
- * I/O could fetch them: synchronous, through a bounce buffer where needed, nothing is cached.
- * Locks and size as for iomap_dio_read.  Bytes read before an error are returned.
+ * Read through the page cache, at any position.  The caller holds the inode lock, shared at
+ * least.  The size is sampled once (B29); under VFS_NOWAIT only what is in memory is read: a
+ * short count, or -EAGAIN.  Bytes read before an error are returned.
  */
 int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                             const struct iomap_ops *ops);
 
+/* The folio that has the bytes from pos on, filled for `len` of them or as far as it goes, with
+ * a reference.  pos is before the end of the file.  Lock as for reading. */
+must_check int iomap_buffered_lend(struct vfs_inode *inode, uint64_t pos, uint64_t len,
+                                   const struct iomap_ops *ops, struct folio **ret_folio);
+
 /*
- * Write at any position: iter->count > 0 bytes at iocb->pos, through memory.  The caller holds
- * the inode lock exclusive and has waited for direct I/O.  In a round data is written to what
- * begin() gave, whole blocks where it is UNWRITTEN or NEW; then end() does what has to follow:
- * conversion, size.  Completed on the device when it returns, durable after a sync.  Bytes
+ * Write into the page cache: iter->count > 0 bytes at iocb->pos.  The caller holds the inode
+ * lock exclusive and has waited for direct I/O; what lies between the size and pos is zeros on
+ * the device and in memory.  begin() says what is there, or promises space (DELALLOC); the size
+ * moves with the bytes.  The rest of blocks that are written in part is read by read_ops. Bytes
  * written before an error are returned.
  */
 must_check int64_t iomap_buffered_write(struct vfs_kiocb *iocb, struct iov_iter *iter,
-                                        const struct iomap_ops *ops);
+                                        const struct iomap_ops *ops,
+                                        const struct iomap_ops *read_ops);
+
+/*
+ * Write back what is dirty of [from, to), rounded outwards to folios: begin() allocates, end()
+ * converts, and moves the size on disk.  What others are writing is left to them; but what lies
+ * behind `ordered`, the size on disk, is written in order: what they write there before it ends
+ * first.  Each error is remembered for the inode (vfs_pages_set_error()); the first is
+ * returned, and what could not be written is not dirty any more.  No handle is open, no folio
+ * locked.
+ */
+must_check int iomap_writeback(struct vfs_inode *inode, uint64_t from, uint64_t to,
+                               uint64_t ordered, const struct iomap_ops *ops);
+
+/*
+ * Read beside the page cache, for what has no pages: inline data, and values that are kept like
+ * files.  Synchronous, through a bounce buffer.  Lock and size as for reading.
+ */
+int64_t iomap_uncached_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
+                            const struct iomap_ops *ops);
 
 /* ---- a device that is memory (DAX) ---- */
 

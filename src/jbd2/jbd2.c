@@ -156,7 +156,7 @@ static void set_sizes(struct jbd2 *j)
         j->max_cost = jbd2_log_size(log) / LOG_SHARE;
         j->head = j->tail = log->first;
         j->free = jbd2_log_size(log) - 1;
-        j->next_tid = be32_get(log->sb.s_sequence);
+        j->next_tid = j->first_tid = be32_get(log->sb.s_sequence);
 }
 
 static void journal_free(struct jbd2 *j)
@@ -297,11 +297,40 @@ static void drop_all(struct jbd2 *j)
         mtx_unlock(&j->lock);
 }
 
+/*
+ * The log is empty, and its superblock says so.  The zeros are durable before it takes back
+ * the tid: no block of the log could be taken for one of a transaction to come.
+ */
+static int blank_log(struct jbd2 *j)
+{
+        struct jbd2_journal *log = &j->log;
+        int ret;
+
+        for (uint32_t blk = log->first; blk < log->last;) {
+                uint32_t nr;
+                uint64_t pos = jbd2_position(log, blk, &nr);
+
+                nr = min_t(uint32_t, nr, log->last - blk);
+                ret = uext4_bdev_write_zeroes(log->place.dev, pos, (uint64_t)nr * j->block_size,
+                                              0);
+                if (ret < 0)
+                        return ret;
+                blk += nr;
+        }
+        ret = jbd2_flush_log(j);
+        if (ret < 0)
+                return ret;
+        log->sb.s_sequence = be32_make(j->first_tid);
+        return jbd2_super_write(j);
+}
+
 int jbd2_unload(struct jbd2 *j)
 {
         int ret = jbd2_flush(j);
 
         stop_timer(j);
+        if (ret == 0 && j->opts.blank_log && j->has_log)
+                ret = blank_log(j);
         drop_all(j);
         mem_free(j->log.place.runs);
         journal_free(j);

@@ -47,6 +47,8 @@ struct jbd2_options {
         uint32_t commit_ms; /* a transaction is committed at this age; 0: JBD2_COMMIT_MS */
         bool no_timer;      /* nobody but callers commits (for tests that count requests) */
         bool no_barrier;    /* no flushes: only for devices that lose nothing */
+        bool blank_log;     /* jbd2_unload() leaves the log as if it had not been used: zeros,
+                             * and the tid that it began with */
 
         /* Called once when the journal aborts, with no lock of the journal held. */
         void (*aborted)(void *arg, int err);

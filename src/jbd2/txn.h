@@ -120,6 +120,7 @@ struct jbd2 {
         uint32_t reserved;
         uint32_t next_tid;
         uint32_t head, free; /* log blocks (I4) */
+        uint32_t first_tid;  /* [const] that the log began with */
         uint32_t tail;       /* as on the device */
         uint32_t tail_tid;
         uint64_t last_commit_sec;

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "ext4/perm.h"
+#include "ext4/setattr.h"
 #include "ext4/truncate.h"
 #include "ext4/write.h"
 #include "lib/lib.h"
@@ -39,11 +41,25 @@ static int check_open(const struct ext4_inode *inode, int flags)
                 return -EINVAL;
         if (inode->flags & EXT4_FL_ENCRYPT)
                 return -ENOKEY;
-        if (!writes(flags))
-                return 0;
-        if ((inode->flags & EXT4_FL_APPEND) && !(flags & O_APPEND))
-                return -EPERM;
-        return ext4_may_change(inode);
+        return 0;
+}
+
+static int may_open(struct ext4_inode *inode, int flags)
+{
+        unsigned may =
+                (reads(flags) ? EXT4_MAY_READ : 0) | (writes(flags) ? EXT4_MAY_WRITE : 0);
+        int ret = writes(flags) ? ext4_may_change(inode) : 0;
+
+        if (ret == 0)
+                ret = ext4_permission_locked(inode, may);
+        if (ret == 0 && writes(flags) && (inode->flags & EXT4_FL_APPEND) && !(flags & O_APPEND))
+                ret = -EPERM;
+        if (ret == 0 && (flags & O_NOATIME))
+                ret = ext4_may_own(inode);
+        /* So that the first write need not look for it.  What is damaged stops nobody. */
+        if (ret == 0 && writes(flags) && ext4_find_capability(inode) == -ENOMEM)
+                ret = -ENOMEM;
+        return ret;
 }
 
 /* O_SYNC contains the bit of O_DSYNC. */
@@ -59,6 +75,11 @@ int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_fi
         struct uext4_file *file;
         int ret = check_open(inode, flags);
 
+        if (ret == 0) {
+                rwsem_read_lock(&inode->vfs.lock);
+                ret = may_open(inode, flags);
+                rwsem_read_unlock(&inode->vfs.lock);
+        }
         if (ret < 0)
                 return ret;
         file = mem_zalloc(sizeof(*file));
@@ -69,7 +90,9 @@ int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_fi
         file->direct = flags & O_DIRECT;
         file->reads = reads(flags);
         file->writes = writes(flags);
+        file->read_flags = flags & O_NOATIME ? VFS_NOATIME : 0;
         file->write_flags = write_flags(flags);
+        atomic_init(&file->error_seen, vfs_pages_error_now(&inode->vfs));
         if (file->writes)
                 ext4_writer_open(inode);
         *ret_file = file;
@@ -96,6 +119,8 @@ void uext4_close(struct uext4_file *file)
         vfs_pending_drain(file->inode->vfs.sb, &file->queued);
         if (file->writes)
                 ext4_writer_close(file->inode);
+        else
+                ext4_store_access(file->inode);
         ext4_iput(file->inode);
         mem_free(file);
 }
@@ -105,21 +130,22 @@ struct uext4_inode *uext4_file_inode(struct uext4_file *file)
         return inode_out(file->inode);
 }
 
-int lib_read_flags(int rwf, uint32_t *ret_flags)
+int lib_read_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags)
 {
         if (rwf & ~(RWF_NOWAIT | RWF_HIPRI))
                 return -EOPNOTSUPP;
-        *ret_flags = rwf & RWF_NOWAIT ? VFS_NOWAIT : 0;
+        *ret_flags = file->read_flags | (rwf & RWF_NOWAIT ? VFS_NOWAIT : 0);
         return 0;
 }
 
 ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
                       uint64_t pos, int flags)
 {
-        struct vfs_kiocb iocb = {.inode = &file->inode->vfs, .pos = pos};
+        struct vfs_kiocb iocb = {
+                .inode = &file->inode->vfs, .pos = pos, .readahead = &file->readahead};
         struct iomap_dio dio;
         struct iov_iter iter;
-        int ret = lib_read_flags(flags, &iocb.flags);
+        int ret = lib_read_flags(file, flags, &iocb.flags);
 
         if (ret == 0)
                 ret = iov_iter_init(&iter, iov, nr_iov);

@@ -24,8 +24,11 @@ struct uext4_file {
         struct ext4_inode *inode;  /* a reference */
         bool direct;               /* O_DIRECT */
         bool reads, writes;        /* the access mode */
-        uint32_t write_flags;      /* VFS_* that every write has: O_APPEND, O_DSYNC, O_SYNC */
+        uint32_t read_flags;       /* VFS_* that every read has: O_NOATIME */
+        uint32_t write_flags;      /* and every write: O_APPEND, O_DSYNC, O_SYNC */
         struct vfs_pending queued; /* requests on queues */
+        struct vfs_readahead readahead;
+        _Atomic uint64_t error_seen; /* of writing back: vfs_pages_error_since() */
 };
 
 static inline struct ext4_inode *inode_in(struct uext4_inode *inode)
@@ -67,10 +70,17 @@ void lib_close_devices(struct lib_devices *devices);
 int lib_open_journal(uint32_t flags, const struct lib_options *o, const struct log_sink *log,
                      struct uext4_bdev **ret_dev);
 
+/* ---- inode.c ---- */
+
+/* One name of a directory that may be searched. */
+must_check int lib_lookup(struct ext4_inode *dir, const char *name, size_t len,
+                          struct ext4_inode **ret_inode);
+
 /* ---- file.c ---- */
 
-/* RWF_* to VFS_*; -EOPNOTSUPP for what a read does not have. */
-int lib_read_flags(int rwf, uint32_t *ret_flags);
+/* RWF_* and what the file was opened with, to VFS_*; -EOPNOTSUPP for what a read does not have.
+ */
+int lib_read_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags);
 
 /* ---- write.c ---- */
 

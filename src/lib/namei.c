@@ -4,6 +4,7 @@
 
 #include "ext4/namei.h"
 
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 
@@ -11,18 +12,11 @@
 
 #define PERMISSIONS 07777u
 
-static int create(const struct ext4_new_name *what, const struct uext4_cred *cred,
-                  struct uext4_inode **ret_inode)
+static int create(const struct ext4_new_name *new, struct uext4_inode **ret_inode)
 {
-        struct ext4_new_name new = *what;
         struct ext4_inode *inode;
-        int ret;
+        int ret = ext4_create(new, &inode);
 
-        if (cred) {
-                new.uid = cred->uid;
-                new.gid = cred->gid;
-        }
-        ret = ext4_create(&new, &inode);
         if (ret < 0)
                 return ret;
         if (ret_inode)
@@ -33,15 +27,13 @@ static int create(const struct ext4_new_name *what, const struct uext4_cred *cre
 }
 
 int uext4_create(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
-                 const struct uext4_cred *cred, struct uext4_inode **ret_inode)
+                 struct uext4_inode **ret_inode)
 {
-        return uext4_mknod(dir, name, len, (mode & PERMISSIONS) | S_IFREG, 0, 0, cred,
-                           ret_inode);
+        return uext4_mknod(dir, name, len, (mode & PERMISSIONS) | S_IFREG, 0, 0, ret_inode);
 }
 
 int uext4_mknod(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
-                uint32_t rdev_major, uint32_t rdev_minor, const struct uext4_cred *cred,
-                struct uext4_inode **ret_inode)
+                uint32_t rdev_major, uint32_t rdev_minor, struct uext4_inode **ret_inode)
 {
         const struct ext4_new_name new = {
                 .dir = inode_in(dir),
@@ -59,11 +51,29 @@ int uext4_mknod(struct uext4_inode *dir, const char *name, size_t len, uint32_t 
         /* What the format can hold. */
         if (rdev_major > 0xfff || rdev_minor > 0xfffff)
                 return -EINVAL;
-        return create(&new, cred, ret_inode);
+        return create(&new, ret_inode);
+}
+
+int uext4_tmpfile(struct uext4_inode *dir, uint32_t mode, int flags,
+                  struct uext4_inode **ret_inode)
+{
+        const struct ext4_new_name new = {
+                .dir = inode_in(dir),
+                .mode = (uint16_t)((mode & PERMISSIONS) | S_IFREG),
+        };
+        struct ext4_inode *inode;
+        int ret;
+
+        if (flags & ~O_EXCL)
+                return -EINVAL;
+        ret = ext4_tmpfile(&new, !(flags & O_EXCL), &inode);
+        if (ret == 0)
+                *ret_inode = inode_out(inode);
+        return ret;
 }
 
 int uext4_mkdir(struct uext4_inode *dir, const char *name, size_t len, uint32_t mode,
-                const struct uext4_cred *cred, struct uext4_inode **ret_inode)
+                struct uext4_inode **ret_inode)
 {
         const struct ext4_new_name new = {
                 .dir = inode_in(dir),
@@ -71,12 +81,11 @@ int uext4_mkdir(struct uext4_inode *dir, const char *name, size_t len, uint32_t 
                 .mode = (uint16_t)((mode & PERMISSIONS) | S_IFDIR),
         };
 
-        return create(&new, cred, ret_inode);
+        return create(&new, ret_inode);
 }
 
 int uext4_symlink(struct uext4_inode *dir, const char *name, size_t len, const char *target,
-                  size_t target_len, const struct uext4_cred *cred,
-                  struct uext4_inode **ret_inode)
+                  size_t target_len, struct uext4_inode **ret_inode)
 {
         const struct ext4_new_name new = {
                 .dir = inode_in(dir),
@@ -85,7 +94,7 @@ int uext4_symlink(struct uext4_inode *dir, const char *name, size_t len, const c
                 .target = {target, target_len},
         };
 
-        return create(&new, cred, ret_inode);
+        return create(&new, ret_inode);
 }
 
 int uext4_link(struct uext4_inode *inode, struct uext4_inode *dir, const char *name, size_t len)
@@ -120,16 +129,12 @@ int uext4_rename(struct uext4_inode *old_dir, const char *old_name, size_t old_l
 
         if (inode_in(old_dir)->fs != inode_in(new_dir)->fs)
                 return -EXDEV;
-        switch (flags) {
-        case 0:
-                return ext4_rename(inode_in(old_dir), &from, inode_in(new_dir), &to, 0);
-        case RENAME_NOREPLACE:
-                return ext4_rename(inode_in(old_dir), &from, inode_in(new_dir), &to,
-                                   EXT4_RENAME_NOREPLACE);
-        case RENAME_EXCHANGE:
-                return ext4_rename(inode_in(old_dir), &from, inode_in(new_dir), &to,
-                                   EXT4_RENAME_EXCHANGE);
-        default:
+        if (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
                 return -EINVAL;
-        }
+        if ((flags & RENAME_EXCHANGE) && flags != RENAME_EXCHANGE)
+                return -EINVAL;
+        return ext4_rename(inode_in(old_dir), &from, inode_in(new_dir), &to,
+                           (flags & RENAME_NOREPLACE ? EXT4_RENAME_NOREPLACE : 0) |
+                                   (flags & RENAME_EXCHANGE ? EXT4_RENAME_EXCHANGE : 0) |
+                                   (flags & RENAME_WHITEOUT ? EXT4_RENAME_WHITEOUT : 0));
 }

@@ -184,6 +184,36 @@ static int take_resgid(struct lib_options *o, const char *value)
         return parse_number(value, UINT32_MAX, &o->ext4.resgid);
 }
 
+static int take_epoch(struct lib_options *o, const char *value)
+{
+        uint32_t seconds;
+        int ret = parse_number(value, UINT32_MAX, &seconds);
+
+        if (ret == 0) {
+                o->ext4.has_epoch = true;
+                o->ext4.epoch = seconds;
+        }
+        return ret;
+}
+
+static int take_relatime(struct lib_options *o, const char *value)
+{
+        o->ext4.atime = EXT4_ATIME_RELATIVE;
+        return 0;
+}
+
+static int take_strictatime(struct lib_options *o, const char *value)
+{
+        o->ext4.atime = EXT4_ATIME_STRICT;
+        return 0;
+}
+
+static int take_noatime(struct lib_options *o, const char *value)
+{
+        o->ext4.atime = EXT4_ATIME_NEVER;
+        return 0;
+}
+
 static int take_noload(struct lib_options *o, const char *value)
 {
         o->ext4.noload = true;
@@ -210,9 +240,31 @@ static int take_offset(struct lib_options *o, const char *value)
         return parse_size(value, &o->offset);
 }
 
+/* Less does not hold what one request may need at a time. */
+#define MIN_PAGE_CACHE (1u << 20)
+
 static int take_meta_cache(struct lib_options *o, const char *value)
 {
         return parse_size(value, &o->ext4.meta_cache_bytes);
+}
+
+static int take_page_cache(struct lib_options *o, const char *value)
+{
+        int ret = parse_size(value, &o->ext4.page_cache_bytes);
+
+        return ret == 0 && o->ext4.page_cache_bytes < MIN_PAGE_CACHE ? -EINVAL : ret;
+}
+
+static int take_delalloc(struct lib_options *o, const char *value)
+{
+        o->ext4.nodelalloc = false;
+        return 0;
+}
+
+static int take_nodelalloc(struct lib_options *o, const char *value)
+{
+        o->ext4.nodelalloc = true;
+        return 0;
 }
 
 static int take_journal_path(struct lib_options *o, const char *value)
@@ -244,6 +296,9 @@ static const struct option {
         {"sb", WITH_VALUE, take_sb},
         {"offset", WITH_VALUE, take_offset},
         {"meta_cache", WITH_VALUE, take_meta_cache},
+        {"page_cache", WITH_VALUE, take_page_cache},
+        {"delalloc", NO_VALUE, take_delalloc},
+        {"nodelalloc", NO_VALUE, take_nodelalloc},
         {"dax", MAYBE_VALUE, take_dax},
         {"journal_path", WITH_VALUE, take_journal_path},
         {"commit", WITH_VALUE, take_commit},
@@ -255,6 +310,10 @@ static const struct option {
         {"data", WITH_VALUE, take_data},
         {"resuid", WITH_VALUE, take_resuid},
         {"resgid", WITH_VALUE, take_resgid},
+        {"epoch", WITH_VALUE, take_epoch},
+        {"relatime", NO_VALUE, take_relatime},
+        {"strictatime", NO_VALUE, take_strictatime},
+        {"noatime", NO_VALUE, take_noatime},
 };
 
 static bool value_fits(const struct option *option, const char *value)
@@ -287,7 +346,8 @@ int lib_parse_options(const char *text, const struct log_sink *log,
         struct lib_options o = {
                 .ext4 = {.read_only = true,
                          .sb_block = 1,
-                         .meta_cache_bytes = EXT4_DEFAULT_META_CACHE},
+                         .meta_cache_bytes = EXT4_DEFAULT_META_CACHE,
+                         .page_cache_bytes = VFS_PAGECACHE_LIMIT},
         };
         size_t size = text ? strlen(text) + 1 : 1;
         _cleanup_mem_ char *copy = mem_zalloc(size);

@@ -76,7 +76,7 @@ static int follow(struct walk *w, struct ext4_inode *link)
 static int walk_name(struct walk *w, const char *name, size_t len, uint32_t flags)
 {
         struct ext4_inode *child;
-        int ret = ext4_dir_get(w->at, name, len, &child);
+        int ret = lib_lookup(w->at, name, len, &child);
 
         if (ret < 0)
                 return ret;

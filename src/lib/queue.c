@@ -13,6 +13,7 @@
  * done at once in submit, or because the owner left it behind.
  */
 
+#include <string.h>
 #include <unistd.h>
 
 #include "ext4/write.h"
@@ -35,7 +36,9 @@ struct uext4_queue {
         struct vfs_super *sb;
         struct vfs_queue vfs; /* how helpers find the device queue */
         struct entry *entries;
-        struct entry *free; /* [owner] */
+        struct entry *free;    /* [owner] */
+        struct iovec *buffers; /* registered [owner] */
+        unsigned nr_buffers;   /* [owner] */
 
         struct mtx lock;                       /* RANK_LEAF */
         struct entry *done_first, **done_last; /* [lock] */
@@ -96,8 +99,72 @@ void uext4_queue_free(struct uext4_queue *q)
         vfs_queue_finish(q->sb, &q->vfs);
         cond_done(&q->ended);
         mtx_done(&q->lock);
+        mem_free(q->buffers);
         mem_free(q->entries);
         mem_free(q);
+}
+
+/* ---- registered buffers ---- */
+
+static bool is_idle(struct uext4_queue *q)
+{
+        bool idle;
+
+        mtx_lock(&q->lock);
+        idle = q->nr_under_way == 0;
+        mtx_unlock(&q->lock);
+        return idle;
+}
+
+int uext4_queue_register(struct uext4_queue *q, const struct iovec *buffers, unsigned nr)
+{
+        struct iovec *copy;
+        int ret;
+
+        if (nr < 1 || nr > UEXT4_MAX_BUFFERS)
+                return -EINVAL;
+        if (!is_idle(q))
+                return -EBUSY;
+        copy = mem_array(nr, sizeof(*copy));
+        if (!copy)
+                return -ENOMEM;
+        ret = uext4_bdev_queue_register(q->vfs.bdev_queue, buffers, nr);
+        if (ret < 0) {
+                mem_free(copy);
+                return ret;
+        }
+        memcpy(copy, buffers, nr * sizeof(*copy));
+        q->buffers = copy;
+        q->nr_buffers = nr;
+        return 0;
+}
+
+int uext4_queue_unregister(struct uext4_queue *q)
+{
+        if (!is_idle(q))
+                return -EBUSY;
+        mem_free(q->buffers);
+        q->buffers = NULL;
+        q->nr_buffers = 0;
+        return uext4_bdev_queue_unregister(q->vfs.bdev_queue);
+}
+
+/* All of the request's memory is in its buffer. */
+static bool is_in_buffer(const struct uext4_queue *q, const struct uext4_request *req)
+{
+        const struct iovec *buffer;
+
+        if (req->buffer >= q->nr_buffers)
+                return false;
+        buffer = &q->buffers[req->buffer];
+        for (int i = 0; i < req->nr_iov; i++) {
+                const size_t skip =
+                        (uintptr_t)req->iov[i].iov_base - (uintptr_t)buffer->iov_base;
+
+                if (skip > buffer->iov_len || req->iov[i].iov_len > buffer->iov_len - skip)
+                        return false;
+        }
+        return true;
 }
 
 /* ---- completion ---- */
@@ -163,6 +230,9 @@ static int64_t start(struct entry *e, const struct uext4_request *req)
                 return -EINVAL;
         if (write ? !req->file->writes : !req->file->reads)
                 return -EBADF;
+        if ((req->options & ~(uint32_t)UEXT4_REQ_FIXED) ||
+            ((req->options & UEXT4_REQ_FIXED) && !is_in_buffer(e->queue, req)))
+                return -EINVAL;
         e->iocb = (struct vfs_kiocb){
                 .inode = &req->file->inode->vfs,
                 .pos = req->pos,
@@ -170,11 +240,15 @@ static int64_t start(struct entry *e, const struct uext4_request *req)
                 .complete = complete,
         };
         ret = write ? lib_write_flags(req->file, req->flags, &e->iocb.flags)
-                    : lib_read_flags(req->flags, &e->iocb.flags);
+                    : lib_read_flags(req->file, req->flags, &e->iocb.flags);
         if (ret == 0)
                 ret = iov_iter_init(&iter, req->iov, req->nr_iov);
         if (ret < 0)
                 return ret;
+        if (req->options & UEXT4_REQ_FIXED) {
+                e->iocb.flags |= VFS_FIXED;
+                e->iocb.buffer = req->buffer;
+        }
         return write ? start_write(e, &iter) : start_read(e, &iter);
 }
 

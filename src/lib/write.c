@@ -14,16 +14,18 @@
 #define RWF_ATOMIC 0x40
 #endif
 
-/*
- * No device of ours says that it writes more than a sector as a whole, so that RWF_ATOMIC is
- * refused here, at the entrance (C52), with all that is unknown.
+/* What is unknown is refused, and RWF_ATOMIC where it cannot be: direct I/O says where it can.
  */
 int lib_write_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags)
 {
         uint32_t flags = file->write_flags;
 
-        if (rwf & ~(RWF_NOWAIT | RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND))
+        if (rwf & ~(RWF_NOWAIT | RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_ATOMIC))
                 return -EOPNOTSUPP;
+        if ((rwf & RWF_ATOMIC) && !file->direct)
+                return -EOPNOTSUPP; /* C53 */
+        if (rwf & RWF_ATOMIC)
+                flags |= VFS_ATOMIC;
         if (rwf & RWF_NOWAIT)
                 flags |= VFS_NOWAIT;
         if (rwf & RWF_DSYNC)
@@ -65,14 +67,25 @@ ssize_t uext4_pwrite(struct uext4_file *file, const void *buf, size_t len, uint6
         return uext4_pwritev2(file, &iov, 1, pos, 0);
 }
 
+/* Errors of writing back that this file has not been told yet, whoever met them. */
+static int sync_file(struct uext4_file *file, enum ext4_sync what)
+{
+        int ret = ext4_fsync(file->inode, what);
+        uint64_t seen = atomic_load(&file->error_seen);
+        int err = vfs_pages_error_since(&file->inode->vfs, &seen);
+
+        atomic_store(&file->error_seen, seen);
+        return first_error(ret, err);
+}
+
 int uext4_fsync(struct uext4_file *file)
 {
-        return ext4_fsync(file->inode, EXT4_SYNC_ALL);
+        return sync_file(file, EXT4_SYNC_ALL);
 }
 
 int uext4_fdatasync(struct uext4_file *file)
 {
-        return ext4_fsync(file->inode, EXT4_SYNC_DATA);
+        return sync_file(file, EXT4_SYNC_DATA);
 }
 
 int uext4_fsync_inode(struct uext4_inode *inode)

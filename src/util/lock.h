@@ -28,9 +28,10 @@ enum lock_rank {
         RANK_INODE_CHILD2 = 26, /* and of another one */
         RANK_INVALIDATE = 30,   /* vfs_inode.invalidate_lock */
         RANK_HANDLE = 40,       /* jbd2: start blocks for log space */
-        RANK_PAGE = 50,
-        RANK_MAP = 60,       /* the map lock: block map of one inode */
-        RANK_MAP_CACHE = 61, /* its extent status cache */
+        RANK_PAGE = 50,         /* vfs: one folio */
+        RANK_PAGES = 52,        /* vfs: the folios of one file */
+        RANK_MAP = 60,          /* the map lock: block map of one inode */
+        RANK_MAP_CACHE = 61,    /* its extent status cache */
         RANK_GROUP = 70,
         RANK_ORPHAN = 71,        /* ext4: the orphans of a mount */
         RANK_SUPER = 72,         /* ext4: the superblock's bytes */
@@ -43,6 +44,7 @@ enum lock_rank {
         RANK_QUEUE_LIST = 85,    /* the queues of a mount */
         RANK_BDEV_DRIVE = 90,    /* baton of a device queue */
         RANK_BDEV_QUEUE = 91,    /* backend's submission side */
+        RANK_PAGECACHE = 94,     /* vfs: memory of folios, dirty files */
         RANK_DRAIN = 95,         /* who waits for requests to end */
         RANK_LEAF = 99,          /* takes nothing else */
 };

@@ -28,6 +28,8 @@ struct vfs_inode {
         /* The flush that what was written to the file needs: see vfs_written(). */
         _Atomic uint64_t unflushed;
 
+        struct vfs_pages pages; /* what of the file is in memory */
+
         LIST_HEAD(, vfs_lease) leases;    /* [sb.lease_lock; added to under `lock`] */
         _Atomic uint32_t nr_write_leases; /* as long as there are some, data may be written */
 };
@@ -62,24 +64,38 @@ static inline bool vfs_needs_flush(struct vfs_inode *inode)
 /* ---- one request ---- */
 
 enum vfs_kiocb_flags {
-        VFS_NOWAIT = 1u << 0, /* -EAGAIN rather than sleep for a lock or metadata */
-        VFS_DSYNC = 1u << 1,  /* writes: durable, and to be found, before the user hears */
-        VFS_SYNC = 1u << 2,   /* with DSYNC: the times, too */
-        VFS_APPEND = 1u << 3, /* writes: at the end of the file, wherever that is */
+        VFS_NOWAIT = 1u << 0,  /* -EAGAIN rather than sleep for a lock or metadata */
+        VFS_DSYNC = 1u << 1,   /* writes: durable, and to be found, before the user hears */
+        VFS_SYNC = 1u << 2,    /* with DSYNC: the times, too */
+        VFS_APPEND = 1u << 3,  /* writes: at the end of the file, wherever that is */
+        VFS_NOATIME = 1u << 4, /* reads: the access time stays */
+        VFS_ATOMIC = 1u << 5,  /* direct writes: a power cut leaves all of it or nothing */
+        VFS_FIXED = 1u << 6,   /* the memory is in buffer `buffer`, registered with the queue */
 };
 
 /* In place of a result: the request goes on, complete() will be called. */
 #define VFS_QUEUED (-529)
 
+/* How an open file is read: where the next read would go on, and how much was last read ahead.
+ * Only a guess: threads that read the same file may spoil it for each other. */
+struct vfs_readahead {
+        _Atomic uint64_t next;
+        _Atomic uint32_t window; /* bytes */
+};
+
+#define VFS_READAHEAD_FIRST (128u << 10)
+
 struct vfs_kiocb {
         struct vfs_inode *inode;
         uint64_t pos;
-        uint32_t flags; /* VFS_* */
+        uint32_t flags;                  /* VFS_* */
+        struct vfs_readahead *readahead; /* buffered reads; may be NULL */
 
         /* With a queue the request may end later, through complete(); without, it is
          * synchronous. */
         struct vfs_queue *queue;
         void (*complete)(struct vfs_kiocb *iocb, int64_t result);
+        uint32_t buffer; /* VFS_FIXED: its number */
 };
 
 #endif

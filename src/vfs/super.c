@@ -8,6 +8,7 @@
 void vfs_super_init(struct vfs_super *sb, struct uext4_bdev *dev, const struct log_sink *log)
 {
         *sb = (struct vfs_super){.dev = dev, .log = *log};
+        vfs_pagecache_init(&sb->pagecache, VFS_PAGECACHE_LIMIT);
         mtx_init(&sb->queue_lock, RANK_QUEUE_LIST);
         cond_init(&sb->queue_unpinned);
         LIST_INIT(&sb->queues);
@@ -20,6 +21,7 @@ void vfs_super_init(struct vfs_super *sb, struct uext4_bdev *dev, const struct l
 void vfs_super_done(struct vfs_super *sb)
 {
         assert(LIST_EMPTY(&sb->queues));
+        vfs_pagecache_done(&sb->pagecache);
         cond_done(&sb->lease_ended);
         mtx_done(&sb->lease_lock);
         cond_done(&sb->ended);

@@ -12,6 +12,7 @@
 #include "bdev/bdev.h"
 #include "util/lock.h"
 #include "util/log.h"
+#include "vfs/pages.h"
 
 enum vfs_counter {
         VFS_DIRECT_READS,
@@ -38,6 +39,9 @@ enum vfs_counter {
         VFS_FLUSHES,       /* that those sent, beside those of commits */
         VFS_DAX_READS,     /* copies out of the mapped device */
         VFS_DAX_WRITES,    /* and into it */
+        VFS_CACHE_HITS,    /* folios that a buffered read found */
+        VFS_CACHE_MISSES,  /* and did not */
+        VFS_WRITEBACKS,    /* batches of dirty folios */
         VFS_MAP_CACHE_HITS,
         VFS_MAP_CACHE_MISSES,
         VFS_NR_COUNTERS,
@@ -69,6 +73,8 @@ struct vfs_super {
         struct log_sink log;    /* [const] */
         uint32_t block_bits;    /* [const] log2 of the block size in bytes */
         char *map; /* [const] all of the device as memory, for DAX; NULL: there is none */
+
+        struct vfs_pagecache pagecache;
 
         struct mtx queue_lock; /* RANK_QUEUE_LIST */
         struct cond queue_unpinned;

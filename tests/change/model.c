@@ -418,7 +418,9 @@ int model_write(struct model *md, struct model_file *f, uint64_t pos, uint64_t l
         say(md, "write %s %llu+%llu, size %llu", f->name, (unsigned long long)pos,
             (unsigned long long)len, (unsigned long long)model_now(f)->size);
         lock(md);
-        s = push(f, max_t(uint64_t, model_now(f)->size, pos + len), MODEL_MIXED);
+        /* The size follows the data, piece by piece. */
+        s = push(f, max_t(uint64_t, model_now(f)->size, pos + len),
+                 MODEL_MIXED | MODEL_GRADUAL);
         fill(md, s->bytes + pos, len);
         unlock(md);
         return conclude(md, f, op_write(f->inode, pos, s->bytes + pos, (size_t)len, way), 0);

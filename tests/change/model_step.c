@@ -109,7 +109,7 @@ static int step_write(struct model *md, struct model_file *f)
         if (pos >= md->max_size)
                 pos = md->max_size - 1;
         return model_write(md, f, pos, random_len(md, f, pos),
-                           t_below(&md->rand, 2) ? OP_APPEND : OP_UNWRITTEN);
+                           t_below(&md->rand, 2) ? OP_DIRECT : OP_BUFFERED);
 }
 
 static unsigned nr_named(const struct model *md)

@@ -3,9 +3,7 @@
 #define CHANGE_OPS_H
 
 /*
- * What the tests do to files.  Truncating, preallocating and unlinking are the library's;
- * writing is made here, of the pieces that a direct write consists of (B10 .. B15): allocate
- * unwritten, write, convert; or behind the end allocate written, as an orphan.
+ * What the tests do to files.
  */
 
 #include "rig.h"
@@ -20,8 +18,8 @@ int op_truncate(struct ext4_inode *inode, uint64_t size);
 int op_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len);
 
 enum op_way {
-        OP_UNWRITTEN, /* allocate unwritten, write, convert */
-        OP_APPEND,    /* what is behind the end: allocate written, write, then the size */
+        OP_BUFFERED,
+        OP_DIRECT, /* where position and length allow that */
 };
 
 int op_write(struct ext4_inode *inode, uint64_t pos, const void *data, size_t len,

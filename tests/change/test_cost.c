@@ -196,7 +196,7 @@ static void an_indirect_map(void **state)
                    "none,has_journal,ext_attr,filetype,sparse_super,large_file");
         start(&b);
         for (uint64_t pos = 0; pos < 256 * MIB; pos += piece)
-                T_CHECK(op_write(b.inode, pos, bytes, piece, OP_APPEND) == 0);
+                T_CHECK(op_write(b.inode, pos, bytes, piece, OP_DIRECT) == 0);
         stop(&b, "write 256 MiB, 4k, indirect");
         start(&b);
         T_CHECK(op_truncate(b.inode, 0) == 0);

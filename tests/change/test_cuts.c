@@ -50,7 +50,7 @@ static void make_fragments(struct stage *s, const char *name, unsigned nr)
         struct model_file *f = file(s, name);
         const uint64_t bs = rig_fs(&s->m)->block_size;
 
-        must(model_write(&s->md, f, 0, 4 * nr * bs, OP_APPEND));
+        must(model_write(&s->md, f, 0, 4 * nr * bs, OP_DIRECT));
         for (unsigned i = 0; i < nr; i++)
                 must(model_fallocate(&s->md, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                      (4 * i + 3) * bs, bs));
@@ -82,13 +82,13 @@ static void run_append_truncate(struct stage *s)
 {
         struct model_file *f = file(s, "a"), *g = file(s, "b");
 
-        must(model_write(&s->md, f, 10000, 30000, OP_APPEND));
-        must(model_write(&s->md, g, 5000, 50000, OP_UNWRITTEN));
+        must(model_write(&s->md, f, 10000, 30000, OP_DIRECT));
+        must(model_write(&s->md, g, 5000, 50000, OP_BUFFERED));
         must(model_truncate(&s->md, f, 12345));
         must(model_sync(&s->md));
         must(model_truncate(&s->md, f, 40000));
         must(model_truncate(&s->md, g, 100));
-        must(model_write(&s->md, f, 40000, 5000, OP_APPEND));
+        must(model_write(&s->md, f, 40000, 5000, OP_DIRECT));
         must(model_truncate(&s->md, f, 0));
         must(model_truncate(&s->md, g, 30000));
         must(model_sync(&s->md));
@@ -145,7 +145,7 @@ static void run_unlink_open(struct stage *s)
 
         must(model_unlink(&s->md, f));
         must(model_sync(&s->md));
-        must(model_write(&s->md, f, 0, 20000, OP_UNWRITTEN));
+        must(model_write(&s->md, f, 0, 20000, OP_BUFFERED));
         must(model_truncate(&s->md, f, 7777));
         must(model_tmpfile(&s->md, "/m"));
         must(model_unlink(&s->md, g));
@@ -169,7 +169,7 @@ static void use_up(struct stage *s)
         for (unsigned n = 0; n < 40; n++) {
                 struct model_file *f = file(s, "a");
 
-                if (model_write(&s->md, f, model_now(f)->size, 16 * KIB, OP_APPEND) < 0)
+                if (model_write(&s->md, f, model_now(f)->size, 16 * KIB, OP_DIRECT) < 0)
                         break;
         }
 }
@@ -248,13 +248,13 @@ static void run_full(struct stage *s)
         struct model_file *f = file(s, "a"), *g = file(s, "c");
         uint64_t allocated;
 
-        must(model_write(&s->md, f, 0, 200 * KIB, OP_APPEND));
+        must(model_write(&s->md, f, 0, 200 * KIB, OP_DIRECT));
         must(model_sync(&s->md));
         (void)model_fallocate(&s->md, g, 0, 0, 2000 * KIB);
         must(model_sync(&s->md));
         allocated = 512 * g->inode->blocks;
         must(model_truncate(&s->md, g, 0));
-        must(model_write(&s->md, f, model_now(f)->size, allocated / 2, OP_APPEND)); /* B16 */
+        must(model_write(&s->md, f, model_now(f)->size, allocated / 2, OP_DIRECT)); /* B16 */
         (void)model_fallocate(&s->md, f, FALLOC_FL_ZERO_RANGE, 1000, 300 * KIB);
         must(model_sync(&s->md));
 }
@@ -279,11 +279,11 @@ static void run_convert(struct stage *s)
         struct model_file *f = file(s, "a"), *g = file(s, "b");
 
         must(model_fallocate(&s->md, f, 0, 5000, 100 * KIB));
-        must(model_write(&s->md, f, 20 * KIB, 10 * KIB, OP_UNWRITTEN));
+        must(model_write(&s->md, f, 20 * KIB, 10 * KIB, OP_BUFFERED));
         must(model_sync(&s->md));
-        must(model_write(&s->md, f, 50 * KIB + 7, 3000, OP_UNWRITTEN));
+        must(model_write(&s->md, f, 50 * KIB + 7, 3000, OP_BUFFERED));
         must(model_fallocate(&s->md, g, FALLOC_FL_KEEP_SIZE, 0, 64 * KIB));
-        must(model_write(&s->md, g, model_now(g)->size, 20 * KIB, OP_UNWRITTEN));
+        must(model_write(&s->md, g, model_now(g)->size, 20 * KIB, OP_BUFFERED));
         must(model_fallocate(&s->md, f, FALLOC_FL_ZERO_RANGE, 22 * KIB + 1, 5000));
         must(model_fallocate(&s->md, f, FALLOC_FL_WRITE_ZEROES, 60 * KIB, 60 * KIB));
         must(model_sync(&s->md));
@@ -420,6 +420,8 @@ static void play(const struct scenario *sc)
         s->cut.name = sc->name;
         s->cut.rand = t_seed();
         set_looks(&s->cut);
+        if (t_sweep_step(4) > 1)
+                s->cut.one_in = 4;
         s->img = make_image(sc->size, sc->mkfs);
         prepare(s, sc->prepare);
         act(s, sc->run);
@@ -459,7 +461,7 @@ static void leave_orphans(struct stage *s)
         must(model_unlink(&s->md, file(s, "a")));
         must(model_unlink(&s->md, file(s, "c")));
         must(model_tmpfile(&s->md, "/m"));
-        must(model_write(&s->md, file(s, "(tmp 5)"), 0, 30000, OP_APPEND));
+        must(model_write(&s->md, file(s, "(tmp 5)"), 0, 30000, OP_DIRECT));
         must(model_sync(&s->md));
         must(model_truncate(&s->md, file(s, "b"), 17));
 }

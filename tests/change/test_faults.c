@@ -58,7 +58,7 @@ static int do_extents(struct sweep *s)
         int ret = model_fallocate(&s->md, a, 0, 5000, 100 * KIB);
 
         if (ret == 0)
-                ret = model_write(&s->md, a, 30 * KIB, 9000, OP_UNWRITTEN);
+                ret = model_write(&s->md, a, 30 * KIB, 9000, OP_BUFFERED);
         if (ret == 0)
                 ret = model_fallocate(&s->md, a, FALLOC_FL_COLLAPSE_RANGE, 4 * KIB, 8 * KIB);
         if (ret == 0)
@@ -82,7 +82,7 @@ static int do_names(struct sweep *s)
         if (ret == 0)
                 ret = model_tmpfile(&s->md, "/m");
         if (ret == 0)
-                ret = model_write(&s->md, &s->md.files[s->md.nr_files - 1], 0, 9999, OP_APPEND);
+                ret = model_write(&s->md, &s->md.files[s->md.nr_files - 1], 0, 9999, OP_DIRECT);
         return ret;
 }
 
@@ -92,7 +92,7 @@ static int do_all(struct sweep *s)
         int ret = model_enter(&s->md);
 
         if (ret == 0)
-                ret = model_write(&s->md, a, 20000, 30000, OP_APPEND);
+                ret = model_write(&s->md, a, 20000, 30000, OP_DIRECT);
         if (ret == 0)
                 ret = model_truncate(&s->md, b, 1003);
         if (ret == 0)
@@ -231,7 +231,7 @@ static void sweep_device(uint32_t ops, const char *of)
                         uint64_t n = 0;
 
                         while (run_with_fault(s, ops, n, sticky))
-                                n++;
+                                n += t_sweep_step(3);
                 }
                 end(s, of);
         }

@@ -9,6 +9,7 @@ import errno
 import os
 import pty
 import random
+import select
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 
 UEXT4 = os.environ.get("UEXT4", "uext4")
 SKIPPED = 77
+
+# For mke2fs -O: what ext3 does not have.
+EXT3 = "^extent,^metadata_csum,^64bit,^flex_bg,^huge_file,^uninit_bg,^dir_nlink,^extra_isize"
 
 
 class Done:
@@ -90,6 +94,36 @@ def run_on_terminal(*args):
     return child.wait(), out.replace(b"\r\n", b"\n").decode()
 
 
+def talk(args, lines, env=None):
+    """What a run on a terminal says when it is given these lines, one after the other."""
+    pid, master = pty.fork()
+    if pid == 0:
+        try:
+            os.execve(UEXT4, [UEXT4, *map(str, args)], {**os.environ, **(env or {})})
+        finally:
+            os._exit(127)
+    out = b""
+    lines = list(lines)
+    while True:
+        ready = select.select([master], [], [], 0.2 if lines else 20)[0]
+        if ready:
+            try:
+                part = os.read(master, 65536)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            out += part
+        elif lines:
+            os.write(master, lines.pop(0))
+        else:
+            os.kill(pid, 9)
+            break
+    os.close(master)
+    os.waitpid(pid, 0)
+    return out.decode(errors="replace")
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="uext4-cli-"))
@@ -103,6 +137,12 @@ class Case(unittest.TestCase):
 
     def at(self, path="/"):
         return f"{self.image}:{path}"
+
+    def clean(self):
+        """e2fsck finds nothing to say about the image."""
+        done = subprocess.run(["e2fsck", "-fn", str(self.image)], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, 0, done.stdout.decode())
 
     def ok(self, *args, **kwargs):
         done = uext4(*args, **kwargs)

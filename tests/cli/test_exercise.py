@@ -40,11 +40,6 @@ class Exercise(harness.Case):
             found[name], _ = judge.check_file(log, file, copy)
         return found
 
-    def clean(self):
-        done = subprocess.run(["e2fsck", "-fn", str(self.image)], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT)
-        self.assertEqual(done.returncode, 0, done.stdout.decode())
-
     def exercise(self, *args):
         path = self.dir / "log"
         out = self.ok("exercise", f"--log={path}", "--writes=600", *args, self.at("/")).out

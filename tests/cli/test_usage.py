@@ -8,7 +8,8 @@ import harness
 from harness import UEXT4, debugfs, uext4, write
 
 COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover",
-            "put", "truncate", "fallocate", "rm", "exercise"]
+            "put", "truncate", "fallocate", "rm", "exercise", "find", "du", "df", "tar", "cp", "mv",
+            "ln", "mkdir", "chmod", "chown", "touch", "attr", "sh"]
 
 
 class Help(harness.Case):
@@ -45,7 +46,7 @@ class UsageErrors(harness.Case):
             self.usage(command, saying=f"uext4: {command}: missing operand")
 
     def test_extra_operand(self):
-        for command in ["info", "map", "bench", "verify", "journal", "recover", "exercise"]:
+        for command in ["info", "map", "bench", "verify", "journal", "recover", "exercise", "sh"]:
             self.usage(command, "a", "b", saying=f"uext4: {command}: extra operand")
 
     def test_unknown_option(self):
@@ -70,6 +71,24 @@ class UsageErrors(harness.Case):
                 (["bench", "--bs=64M", "--iodepth=65536", "x"], "more than 4 GiB"),
                 (["verify", "--bs=1k", "x"], "block size out of range"),
                 (["get", "-f", "-n", "x", "y"], "exclude each other"),
+                (["put", "--owner=nobody-here", "x", "y"], "invalid --owner"),
+                (["put", "--mode=u+q", "x", "y"], "invalid --mode"),
+                (["put", "--mtime=tomorrow", "x", "y"], "invalid --mtime"),
+                (["cp", "-f", "-n", "x", "y"], "exclude each other"),
+                (["mv", "--exchange", "-n", "x", "y"], "exclude each other"),
+                (["mv", "-T", "x", "y", "z"], "extra operand"),
+                (["tar", "x"], "specify one of -c and -x"),
+                (["tar", "-c", "-x", "x"], "specify one of -c and -x"),
+                (["chmod", "u+q", "x"], "invalid mode: 'u+q'"),
+                (["chmod", "99", "x"], "invalid mode: '99'"),
+                (["chown", "::", "x"], "invalid owner: '::'"),
+                (["touch", "-d", "2020-13-01", "x"], "invalid date"),
+                (["attr", "-g", "user.a", "-d", "x"], "exclude each other"),
+                (["attr", "-V", "1", "x"], "-V needs -s"),
+                (["attr", "-s", "user.a", "-V", "0x1", "x"], "invalid value: '0x1'"),
+                (["find", "-type", "q", "x"], "invalid --type"),
+                (["find", "-size", "1q", "x"], "invalid --size"),
+                (["du", "-d", "many", "x"], "invalid --max-depth"),
         ]:
             self.usage(*args, saying=saying)
 

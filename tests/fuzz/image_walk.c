@@ -171,6 +171,16 @@ static void read_xattrs(struct walk *w, struct uext4_inode *inode)
         promise(uext4_getxattr(inode, "nonsense", NULL, 0) < 0);
 }
 
+/* By mode and ACL. */
+static void ask(struct walk *w, struct uext4_inode *inode)
+{
+        const struct uext4_cred somebody = {.uid = 1000, .gid = 1000};
+
+        uext4_cred_use(&somebody);
+        EXPECT(w, uext4_access(inode, 4), EACCES);
+        uext4_cred_use(NULL);
+}
+
 /* ---- mappings ---- */
 
 /* What fiemap(2) says of order and of FIEMAP_EXTENT_LAST; and nothing outside of the device. */
@@ -552,6 +562,7 @@ static void visit(struct walk *w, struct uext4_inode *inode)
         w->seen->nr_inodes++;
         check_stat(w, &st);
         read_xattrs(w, inode);
+        ask(w, inode);
         if (S_ISREG(st.mode)) {
                 visit_file(w, inode, &st);
         } else {

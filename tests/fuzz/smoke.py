@@ -4,7 +4,7 @@
 
 usage: smoke.py image|write|journal|canary PROGRAM CORPUS
 
-`image`, `write` and `journal` must run clean for a while.  `canary` has a crash planted in it and
+`image`, `write` and `journal` must run clean.  `canary` has a crash planted in it and
 must find it: that is what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds
 the fuzzer.  Where libFuzzer leaves a failing input, the output names it and the command that
 repeats it.
@@ -16,14 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-SECONDS = {"image": 25, "write": 40, "journal": 15,
-           "canary": 90}  # a limit, rarely reached
+# Executions, not seconds: with the same seed a fast machine and a slow one look at the same.
+RUNS = {"image": 3000, "write": 1000, "journal": 6000, "canary": 100000}
+LONG = 20  # times as many with UEXT4_LONG
 CANARY_SAYS = "the canary was found"
 
 
-def fuzz(program, corpus, seconds, found, artifacts):
+def fuzz(kind, program, corpus, found, artifacts):
     seed = int(os.environ.get("UEXT4_SEED", "1"))
-    command = [program, f"-max_total_time={seconds}", f"-seed={seed % (1 << 32) or 1}",
+    runs = RUNS[kind] * (LONG if os.environ.get("UEXT4_LONG") == "1" else 1)
+    command = [program, f"-runs={runs}", f"-seed={seed % (1 << 32) or 1}",
                "-timeout=20", "-rss_limit_mb=2048", "-len_control=0", "-max_len=2097152",
                "-print_final_stats=1", f"-artifact_prefix={artifacts}", found, corpus]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -35,7 +37,7 @@ def fuzz(program, corpus, seconds, found, artifacts):
 
 def run_clean(kind, program, corpus, found):
     artifacts = Path(os.environ.get("UEXT4_BUILD_ROOT", ".")).resolve() / f"fuzz-{kind}-"
-    done = fuzz(program, corpus, SECONDS[kind], found, artifacts)
+    done = fuzz(kind, program, corpus, found, artifacts)
     if done.returncode != 0:
         print(f"a finding: run {program} on the input named above to repeat it")
         return 1
@@ -44,7 +46,7 @@ def run_clean(kind, program, corpus, found):
 
 def run_canary(program, corpus, found):
     with tempfile.TemporaryDirectory() as artifacts:
-        done = fuzz(program, corpus, SECONDS["canary"], found, artifacts + "/")
+        done = fuzz("canary", program, corpus, found, artifacts + "/")
         if done.returncode == 0 or CANARY_SAYS not in done.stdout:
             print("the planted crash was not found: the fuzzer does not do its work")
             return 1

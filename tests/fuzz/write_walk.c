@@ -429,25 +429,63 @@ static void unlink_one(struct walk *w)
                EPERM, ENOKEY, EINVAL, ENOSPC, EOPNOTSUPP);
 }
 
-static int create_with(struct walk *w, const struct name *name, struct uext4_inode **ret_inode)
+static int create_of_kind(struct walk *w, const struct name *name,
+                          struct uext4_inode **ret_inode)
 {
         struct uext4_inode *dir = w->dirs[name->dir];
-        const struct uext4_cred cred = {.uid = 1000, .gid = 1000};
         char target[200];
 
         switch (choose(w, 5)) {
         case 0:
-                return uext4_mkdir(dir, name->text, name->len, 0755, NULL, ret_inode);
+                return uext4_mkdir(dir, name->text, name->len, 0755, ret_inode);
         case 1:
                 memset(target, 't', sizeof(target));
                 return uext4_symlink(dir, name->text, name->len, target,
-                                     choose(w, sizeof(target) + 1), &cred, ret_inode);
+                                     choose(w, sizeof(target) + 1), ret_inode);
         case 2:
-                return uext4_mknod(dir, name->text, name->len, S_IFCHR | 0600, 1, 300, NULL,
+                return uext4_mknod(dir, name->text, name->len, S_IFCHR | 0600, 1, 300,
                                    ret_inode);
         default:
-                return uext4_create(dir, name->text, name->len, 0644, &cred, ret_inode);
+                return uext4_create(dir, name->text, name->len, 0644, ret_inode);
         }
+}
+
+static int create_with(struct walk *w, const struct name *name, struct uext4_inode **ret_inode)
+{
+        const struct uext4_cred cred = {.uid = 1000, .gid = 1000, .flags = UEXT4_CRED_TRUSTED};
+        int ret;
+
+        uext4_cred_use(&cred);
+        ret = create_of_kind(w, name, ret_inode);
+        uext4_cred_use(NULL);
+        return ret;
+}
+
+/* By what is there already: who chooses has nothing to do with it. */
+static void change_attributes(struct walk *w, struct uext4_inode *inode, uint32_t seed)
+{
+        const struct uext4_cred somebody = {.uid = 1001, .gid = 1000};
+        const struct uext4_setattr set = {
+                .mask = seed % 32,
+                .mode = seed * 7,
+                .uid = seed << 14,
+                .gid = seed << 15,
+                .atime = {.tv_sec = (time_t)seed << 27},
+                .mtime = {.tv_nsec = UTIME_NOW},
+        };
+        uint32_t flags;
+        int ret;
+
+        EXPECT(w, uext4_setattr(inode, &set), EPERM, EOPNOTSUPP, ENOSPC);
+        if (uext4_get_flags(inode, &flags) == 0)
+                EXPECT(w,
+                       uext4_set_flags(inode,
+                                       flags ^ (seed % 3 ? FS_SYNC_FL : FS_JOURNAL_DATA_FL)),
+                       EPERM, EOPNOTSUPP, ENOKEY);
+        uext4_cred_use(&somebody);
+        ret = uext4_access(inode, 4);
+        uext4_cred_use(NULL);
+        promise(ret == 0 || ret == -EACCES || is_damage(ret));
 }
 
 static void create_one(struct walk *w)
@@ -461,6 +499,7 @@ static void create_one(struct walk *w)
                    EPERM, ENOKEY, EINVAL, EOPNOTSUPP) < 0)
                 return;
         promise(uext4_stat(inode, &st) == 0);
+        change_attributes(w, inode, (uint32_t)st.ino);
         keep_name(w, name.dir, name.text, name.len);
         if (S_ISDIR(st.mode) && w->nr_dirs < MAX_DIRS)
                 w->dirs[w->nr_dirs++] = inode;
@@ -482,7 +521,7 @@ static void create_many(struct walk *w)
                            w->nr_files ? uext4_link(w->files[0], w->dirs[name.dir], name.text,
                                                     name.len)
                                        : uext4_create(w->dirs[name.dir], name.text, name.len,
-                                                      0600, NULL, NULL),
+                                                      0600, NULL),
                            EEXIST, ENOSPC, EMLINK, ENOENT, ENOTDIR, EPERM, ENOKEY, EINVAL,
                            EXDEV, EOPNOTSUPP) < 0)
                         return;

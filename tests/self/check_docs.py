@@ -3,6 +3,7 @@
 """Files that the prose names are there: links, and paths of the tree in backquotes.
 
 Text marked *(planned)* may name what does not exist yet: a line with that mark is left out.
+In docs/behaviours.md every rule names its code and its test.
 """
 
 import re
@@ -27,11 +28,25 @@ def check(path, findings):
                 findings.add(path, nr, f"there is no {target}")
 
 
+def check_behaviours(path, findings):
+    """Rows of the tables: number, rule, code, test; tests that are files are looked for above."""
+    for nr, line in enumerate(tree.read(path).splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|") or set(line) <= set("|- "):
+            continue
+        if len(cells) != 4:
+            findings.add(path, nr, f"a row of {len(cells)} columns")
+        elif cells[0] != "nr" and not ("`src/" in cells[2] and "`tests/" in cells[3]):
+            findings.add(path, nr, f"{cells[0]}: no code, or no test")
+
+
 def main():
     findings = tree.Findings()
     for path in tree.files():
         if path.suffix == ".md":
             check(path, findings)
+        if str(path) == "docs/behaviours.md":
+            check_behaviours(path, findings)
     return findings.status()
 
 

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ext4/ext4.h"
+#include "ext4/delayed.h"
 #include "t_util.h"
 #include "util/crc.h"
 
@@ -86,6 +86,7 @@ static inline void t_inode_init(struct ext4_inode *inode, struct ext4_fs *fs, ui
         inode->fs = fs;
         mtx_init(&inode->load, RANK_INODE_LOAD);
         rwsem_init(&inode->map_lock, RANK_MAP);
+        ext4_delayed_init(&inode->delayed);
         ext4_es_init(&inode->es);
 }
 
@@ -94,6 +95,7 @@ static inline void t_inode_done(struct ext4_inode *inode)
         ext4_es_clear(&inode->es, &inode->fs->nr_cached_extents);
         rwsem_done(&inode->es.lock);
         ext4_inode_unload(inode);
+        ext4_delayed_done(&inode->delayed);
         rwsem_done(&inode->map_lock);
         mtx_done(&inode->load);
         vfs_inode_done(&inode->vfs);

@@ -113,6 +113,21 @@ static inline uint64_t t_below(uint64_t *state, uint64_t n)
         return t_rand(state) % n;
 }
 
+/* ---- how much ---- */
+
+/*
+ * The step of a sweep over every request: 1, or `less` where UEXT4_EFFORT=less says that
+ * another build has made the full sweep.  A long run is always full.
+ */
+static inline unsigned t_sweep_step(unsigned less)
+{
+        const char *effort = getenv("UEXT4_EFFORT"), *all = getenv("UEXT4_LONG");
+
+        if (all && *all && strcmp(all, "0") != 0)
+                return 1;
+        return effort && strcmp(effort, "less") == 0 ? less : 1;
+}
+
 /* ---- threads ---- */
 
 #define T_MAX_THREADS 16

@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "ext4/dax.h"
+#include "ext4/write_path.h"
 #include "lib/lib.h"
 #include "t_write.h"
 
@@ -258,6 +260,7 @@ static void option_and_flag_decide(void **state)
         };
 
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct uext4_stat stat;
                 struct uext4_stats s;
                 struct held h;
                 struct stage st;
@@ -267,6 +270,8 @@ static void option_and_flag_decide(void **state)
                 t_write(&st, 10, "abc");
                 t_expect(rows[i].options, &st, 10, "abc");
                 s = t_stats(&st);
+                assert_int_equal(uext4_stat(uext4_file_inode(st.file), &stat), 0);
+                t_assert_row(rows[i].options, stat.dio_offset_align == 1, rows[i].is_dax);
                 t_assert_row(rows[i].options, s.dax_writes, rows[i].is_dax);
                 t_assert_row(rows[i].options, s.dax_reads, rows[i].is_dax);
                 t_assert_row(rows[i].options, s.buffered_writes, !rows[i].is_dax);
@@ -456,6 +461,36 @@ static void short_write_is_trimmed(void **state)
         t_close(&after);
         t_close(&st);
         free(buf);
+}
+
+/* The same when what it has not used had been allocated with the rest: its entry ends in the
+ * end, and nothing is left behind the size. */
+static void the_rest_of_a_short_write_goes_C19(void **state)
+{
+        struct ext4_extension x = {
+                .end = 1000, .has_new = true, .is_short = true, .is_orphan = true};
+        struct statvfs before, now;
+        struct stage st, after;
+        struct iomap map;
+
+        t_open(&st, EXT4_1K, "rw,dax");
+        x.inode = (void *)uext4_file_inode(st.file);
+        assert_int_equal(uext4_statfs(st.fs, &before), 0);
+        rwsem_write_lock(&x.inode->vfs.lock);
+        assert_int_equal(ext4_begin_extend(x.inode), 0);
+        assert_int_equal(ext4_dax_ops.begin(&x.inode->vfs, 0, 8192, 0, &map), 0);
+        assert_int_equal(map.length, 8192);
+        assert_int_equal(ext4_end_extension(&x, 1000), 1000);
+        rwsem_write_unlock(&x.inode->vfs.lock);
+        assert_false(ext4_is_orphan(x.inode));
+        assert_int_equal(t_size(&st), 1000);
+        assert_int_equal(uext4_statfs(st.fs, &now), 0);
+        assert_int_equal(now.f_bfree, before.f_bfree - 1);
+        assert_int_equal(uext4_syncfs(st.fs), 0);
+        t_crash(&st, &after);
+        assert_int_equal(t_size(&after), 1000);
+        t_close(&after);
+        t_close(&st);
 }
 
 /* NOWAIT does what changes bytes only, and else nothing. */
@@ -1101,6 +1136,7 @@ int main(void)
                 cmocka_unit_test(sync_makes_durable),
                 cmocka_unit_test(fsync_flushes_what_was_touched),
                 cmocka_unit_test(short_write_is_trimmed),
+                cmocka_unit_test(the_rest_of_a_short_write_goes_C19),
                 cmocka_unit_test(nowait_never_sleeps),
                 cmocka_unit_test(any_shape_will_do),
                 cmocka_unit_test(growing_zeroes_the_tail),
@@ -1114,5 +1150,6 @@ int main(void)
                 cmocka_unit_test(leases_under_changes),
         };
 
+        cmocka_set_test_filter(getenv("UEXT4_TEST"));
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "ext4/dir.h"
+#include "ext4/dir_read.h"
 #include "ext4/hash.h"
 #include "util/crc.h"
 
@@ -472,6 +473,7 @@ static void t_open(ext4_lblk_t nr_mapped)
 
 static void t_close(void)
 {
+        ext4_dir_forget_batch(&dir);
         ext4_es_clear(&dir.es, &fs.nr_cached_extents);
         buf_cache_free(fs.bufs);
         uext4_bdev_close(bdev);
@@ -711,6 +713,100 @@ static void any_cookie_is_safe(void **state)
         t_close();
 }
 
+/* Read it all: how many names, besides "." and ".."; the error that came, which must be one. */
+static unsigned t_read_all(int *ret_err)
+{
+        struct ext4_dirent entry;
+        uint64_t cookie = 0;
+        unsigned nr = 0;
+        int ret;
+
+        *ret_err = 0;
+        while ((ret = ext4_dir_read(&dir, &cookie, &entry)) != 0) {
+                if (ret < 0) {
+                        assert_int_equal(*ret_err, 0);
+                        *ret_err = ret;
+                } else if (entry.name[0] != '.') {
+                        nr++;
+                }
+        }
+        return nr;
+}
+
+static void hashed_directory_is_read_by_hash(void **state)
+{
+        static const struct {
+                const char *what;
+                unsigned block, pos, width;
+                uint32_t value;
+                unsigned want;
+                int err;
+        } rows[] = {
+                {"as made", 0, 0, 0, 0, 9, 0},
+                {"a damaged leaf", 4, 8, 1, 'x', 8, -EBADMSG},
+                {"a damaged root", 0, 30, 1, 'x', 9, -EBADMSG},
+                {"block 0 is no root", 0, 24, 4, 1, 9, -EBADMSG},
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                int err;
+
+                t_setup(T_CSUM | T_INDEXED, T_BLOCK);
+                t_indexed_dir(0);
+                t_put(t_dir_block(rows[i].block), rows[i].pos, rows[i].value, rows[i].width);
+                t_open(T_NR_BLOCKS);
+                {
+                        unsigned nr = t_read_all(&err);
+
+                        if (nr != rows[i].want || err != rows[i].err ||
+                            (nr_lines > 0) != (rows[i].err < 0))
+                                fail_msg("%s: %u names, %d, %u lines", rows[i].what, nr, err,
+                                         nr_lines);
+                }
+                t_close();
+        }
+}
+
+/* Two leaves have changed places: no look-up finds their names, but they are there. */
+static void names_where_their_hashes_do_not_belong_are_read(void **state)
+{
+        uint8_t *a = t_dir_block(2), *b = t_dir_block(6);
+        uint8_t swap[T_BLOCK];
+        int err;
+
+        t_setup(T_CSUM | T_INDEXED, T_BLOCK);
+        t_indexed_dir(0);
+        memcpy(swap, a, T_BLOCK);
+        memcpy(a, b, T_BLOCK);
+        memcpy(b, swap, T_BLOCK);
+        t_open(T_NR_BLOCKS);
+        assert_int_equal(t_read_all(&err), 9);
+        assert_int_equal(err, 0);
+        assert_int_equal(nr_lines, 1);
+        t_close();
+}
+
+/* The same name forty times: more than a cookie can tell apart. */
+static void too_many_of_one_name_are_an_error(void **state)
+{
+        uint8_t *block = t_dir_block(0);
+        uint32_t pos = 0;
+        int err;
+
+        t_setup(0, T_BLOCK);
+        atomic_store(&dir.vfs.size, T_BLOCK);
+        memset(block, 0, T_BLOCK);
+        pos = t_entry(block, pos, T_DIR_INO, 12, ".");
+        pos = t_entry(block, pos, 2, 12, "..");
+        for (unsigned i = 0; i < 40; i++)
+                pos = t_entry(block, pos, 20 + i, 12, "same");
+        t_entry(block, pos, 12, T_BLOCK - pos, "other");
+        t_open(1);
+        assert_int_equal(t_read_all(&err), 31 + 1);
+        assert_int_equal(err, -EOVERFLOW);
+        t_close();
+}
+
 static void hole_is_skipped_and_said_once(void **state)
 {
         struct ext4_dirent entry;
@@ -785,6 +881,9 @@ int main(void)
                 cmocka_unit_test(leaves_are_bounded),
                 cmocka_unit_test(damaged_block_hides_only_its_names),
                 cmocka_unit_test(any_cookie_is_safe),
+                cmocka_unit_test(hashed_directory_is_read_by_hash),
+                cmocka_unit_test(names_where_their_hashes_do_not_belong_are_read),
+                cmocka_unit_test(too_many_of_one_name_are_an_error),
                 cmocka_unit_test(hole_is_skipped_and_said_once),
                 cmocka_unit_test(impossible_sizes_are_damage),
                 cmocka_unit_test(some_inodes_cannot_be_read),

@@ -12,6 +12,7 @@
 #include "ext4/extent_change.h"
 #include "ext4/extent_edit.h"
 #include "ext4/inode_store.h"
+#include "ext4/map_change.h"
 #include "t_write.h"
 
 #define NR_LBLKS 20000u
@@ -161,7 +162,7 @@ static uint32_t insert(struct file *f, uint32_t from, uint32_t to, enum ext4_map
                 begin(f, ext4_extent_change_credits(f->inode) + EXT4_BALLOC_CREDITS, 0);
         struct ext4_map new = allocate(f, h, from, to, type);
 
-        T_CHECK(ext4_extent_insert(h, f->inode, &new) == 0);
+        T_CHECK(ext4_extent_insert(h, f->inode, &new, 0) == 0);
         end(f, h);
         for (uint32_t i = 0; i < new.len; i++) {
                 f->type[from + i] = (uint8_t)type;
@@ -460,7 +461,7 @@ static void what_is_mapped_is_not_mapped_again(void **state)
         file_open(f, &config);
         insert(f, 10, 12, EXT4_MAP_UNWRITTEN);
         h = begin(f, ext4_extent_change_credits(f->inode), 0);
-        assert_int_equal(ext4_extent_insert(h, f->inode, &twice), -EUCLEAN);
+        assert_int_equal(ext4_extent_insert(h, f->inode, &twice, 0), -EUCLEAN);
         assert_int_equal(ext4_extent_convert(h, f->inode, &hole, EXT4_MAP_WRITTEN), -EUCLEAN);
         end(f, h);
         compare(f);
@@ -470,14 +471,13 @@ static void what_is_mapped_is_not_mapped_again(void **state)
 
 /* ---- no space for a node (C33, C34) ---- */
 
-/* Everything that is free is somebody else's, the pool, too. */
-static void fill_device(struct file *f)
+/* Everything that is free for who has these rights is somebody else's: `left` clusters stay. */
+static void fill_device(struct file *f, unsigned rights, uint64_t left)
 {
         const struct ext4_alloc req = {
                 .inode = f->inode,
                 .len = 1u << 15,
-                .flags = EXT4_ALLOC_DATA | EXT4_ALLOC_POOL | EXT4_ALLOC_RESERVED |
-                         EXT4_ALLOC_NO_WINDOW,
+                .flags = EXT4_ALLOC_DATA | EXT4_ALLOC_NO_WINDOW | rights,
         };
         int ret = 0;
 
@@ -489,7 +489,7 @@ static void fill_device(struct file *f)
                 ret = ext4_balloc(h, &req, &pblk, &len);
                 end(f, h);
         }
-        T_CHECK(ret == -ENOSPC && ext4_free_clusters(f->w.fs) == 0);
+        T_CHECK(ret == -ENOSPC && ext4_free_clusters(f->w.fs) == left);
 }
 
 #define STALE 0x5a
@@ -560,7 +560,7 @@ static void without_a_node_the_rest_is_zeroed(void **state)
 
                 file_open(f, &config);
                 full_root(f, rows[i].size);
-                fill_device(f);
+                fill_device(f, EXT4_ALLOC_RIGHTS, 0);
                 h = begin(f, ext4_extent_change_credits(f->inode), 0);
                 ret = ext4_extent_convert(h, f->inode, &range, EXT4_MAP_WRITTEN);
                 t_assert_row(rows[i].name, ret, rows[i].want_to ? 0 : -ENOSPC);
@@ -583,6 +583,79 @@ static void without_a_node_the_rest_is_zeroed(void **state)
         }
 }
 
+/* One block that is not beside any other: one extent more. */
+static int map_one(struct file *f, unsigned rights)
+{
+        const struct ext4_map_request req = {
+                .lblk = 5000, .len = 1, .type = EXT4_MAP_WRITTEN, .alloc_flags = rights};
+        struct jbd2_handle *h = t_start(&f->w, ext4_map_alloc_credits(f->inode), 0);
+        struct ext4_map map;
+        int ret = ext4_map_alloc(h, f->inode, &req, &map);
+
+        T_CHECK(jbd2_stop(h) == 0);
+        return ret;
+}
+
+/* One or two more: the extent of 100 blocks is cut. */
+static int convert_some(struct file *f, unsigned rights)
+{
+        struct ext4_extent_range range = {
+                .from = 140, .to = 150, .keep = f->keep, .alloc_flags = rights};
+        struct jbd2_handle *h = begin(f, ext4_extent_change_credits(f->inode), 0);
+        int ret = ext4_extent_convert(h, f->inode, &range, EXT4_MAP_UNWRITTEN);
+
+        end(f, h);
+        return ret;
+}
+
+static int move_some(struct file *f, unsigned rights)
+{
+        struct ext4_extent_range range = {
+                .from = 140, .to = EXT4_NR_LBLKS, .keep = f->keep, .alloc_flags = rights};
+        struct jbd2_handle *h = begin(f, ext4_extent_shift_credits(f->inode), 0);
+        int ret = ext4_extent_shift(h, f->inode, &range, 10);
+
+        end(f, h);
+        return ret;
+}
+
+/* B16, C33: whoever may have reserved blocks for data may have them for the nodes of the map;
+ * the full root becomes two levels.  For nobody else: nothing changes. */
+static void nodes_are_allocated_with_the_right_to_the_reserve(void **state)
+{
+        static const struct t_config config = {"1k", "-b 1024 -O ^resize_inode," T_EXT4, 48};
+        static const struct {
+                const char *name;
+                int (*change)(struct file *f, unsigned rights);
+                unsigned too_few, enough; /* rights; for those too few there is no space */
+        } rows[] = {
+                {"allocating, the reserve", map_one, 0, EXT4_ALLOC_RESERVED},
+                {"allocating, the pool", map_one, EXT4_ALLOC_RESERVED, EXT4_ALLOC_POOL},
+                {"converting", convert_some, 0, EXT4_ALLOC_RESERVED},
+                {"moving", move_some, 0, EXT4_ALLOC_RESERVED},
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct file *f = t_alloc(sizeof(*f));
+                uint64_t left;
+
+                file_open(f, &config);
+                full_root(f, 6000);
+                convert(f, 100, 200, EXT4_MAP_WRITTEN);
+                left = ext4_pool_clusters(f->w.fs);
+                if (rows[i].too_few == 0)
+                        left += ext4_reserved_clusters(f->w.fs);
+                fill_device(f, rows[i].too_few, left);
+                t_assert_row(rows[i].name, rows[i].change(f, rows[i].too_few), -ENOSPC);
+                t_assert_row(rows[i].name, ext4_extent_depth(f->inode), 0);
+                t_assert_row(rows[i].name, ext4_free_clusters(f->w.fs), left);
+                t_assert_row(rows[i].name, rows[i].change(f, rows[i].enough), 0);
+                t_assert_row(rows[i].name, ext4_extent_depth(f->inode), 1);
+                file_close(f, rows[i].name);
+                free(f);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -591,6 +664,7 @@ int main(void)
                 cmocka_unit_test(work_goes_on_after_a_restart),
                 cmocka_unit_test(shift_beyond_the_largest_file_is_refused),
                 cmocka_unit_test(without_a_node_the_rest_is_zeroed),
+                cmocka_unit_test(nodes_are_allocated_with_the_right_to_the_reserve),
                 cmocka_unit_test(random_changes_equal_the_array),
                 cmocka_unit_test(all_is_free_in_the_end),
         };

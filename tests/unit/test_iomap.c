@@ -1114,10 +1114,10 @@ static int64_t read_buffered(struct fake *f, uint64_t pos, void *buf, size_t len
 
         memset(buf, 0xff, len);
         T_CHECK(iov_iter_init(&iter, iov, 3) == 0);
-        return iomap_buffered_read(&iocb, &iter, &fake_ops);
+        return iomap_uncached_read(&iocb, &iter, &fake_ops);
 }
 
-static void buffered_reads_at_any_position(void **state)
+static void uncached_reads_at_any_position(void **state)
 {
         static uint8_t mem[70 * BLK];
         uint64_t seed = t_seed();
@@ -1140,7 +1140,7 @@ static void buffered_reads_at_any_position(void **state)
         fake_done(&f);
 }
 
-static void buffered_reads_larger_than_the_bounce(void **state)
+static void uncached_reads_larger_than_the_bounce(void **state)
 {
         static uint8_t mem[3u << 20];
         struct fake f;
@@ -1156,7 +1156,7 @@ static void buffered_reads_larger_than_the_bounce(void **state)
         fake_done(&f);
 }
 
-static void buffered_read_returns_what_came_before_an_error(void **state)
+static void uncached_read_returns_what_came_before_an_error(void **state)
 {
         static uint8_t buf[8 * BLK];
         struct fake f;
@@ -1180,7 +1180,7 @@ static void buffered_read_returns_what_came_before_an_error(void **state)
         fake_done(&f);
 }
 
-static void buffered_read_without_memory_is_enomem(void **state)
+static void uncached_read_without_memory_is_enomem(void **state)
 {
         static uint8_t buf[8 * BLK];
         int fails = 0;
@@ -1203,7 +1203,7 @@ static void buffered_read_without_memory_is_enomem(void **state)
         fake_done(&f);
 }
 
-static void buffered_read_of_delayed_extents_is_eio(void **state)
+static void uncached_read_of_delayed_extents_is_eio(void **state)
 {
         static uint8_t buf[8 * BLK];
         struct fake f;
@@ -1466,11 +1466,11 @@ int main(void)
                 cmocka_unit_test(write_ends_at_what_cannot_be_had_B47),
                 cmocka_unit_test(error_of_the_write_wins_over_that_of_end_C30),
                 cmocka_unit_test(nothing_is_written_to_a_hole),
-                cmocka_unit_test(buffered_reads_at_any_position),
-                cmocka_unit_test(buffered_reads_larger_than_the_bounce),
-                cmocka_unit_test(buffered_read_returns_what_came_before_an_error),
-                cmocka_unit_test(buffered_read_without_memory_is_enomem),
-                cmocka_unit_test(buffered_read_of_delayed_extents_is_eio),
+                cmocka_unit_test(uncached_reads_at_any_position),
+                cmocka_unit_test(uncached_reads_larger_than_the_bounce),
+                cmocka_unit_test(uncached_read_returns_what_came_before_an_error),
+                cmocka_unit_test(uncached_read_without_memory_is_enomem),
+                cmocka_unit_test(uncached_read_of_delayed_extents_is_eio),
                 cmocka_unit_test(seek_all_sequences),
                 cmocka_unit_test(seek_errors),
                 cmocka_unit_test(seek_takes_delayed_and_inline_data_for_data),

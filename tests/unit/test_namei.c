@@ -241,10 +241,9 @@ static void make_name(char *text, unsigned i, unsigned max)
         }
 }
 
-static int make_one(struct world *w, unsigned i)
+static int make_one_as(struct world *w, unsigned i)
 {
         struct name *n = &w->names[i];
-        const struct uext4_cred cred = {1000 + i % 3, 1000};
         const size_t len = strlen(n->text);
         struct uext4_inode *inode, *first;
         char target[300];
@@ -252,17 +251,17 @@ static int make_one(struct world *w, unsigned i)
 
         switch (i % 16) {
         case 5:
-                ret = uext4_mkdir(w->dir, n->text, len, 0750, &cred, &inode);
+                ret = uext4_mkdir(w->dir, n->text, len, 0750, &inode);
                 break;
         case 6:
                 memset(target, 'x', sizeof(target));
-                ret = uext4_symlink(w->dir, n->text, len, target, 1 + i % 200, &cred, &inode);
+                ret = uext4_symlink(w->dir, n->text, len, target, 1 + i % 200, &inode);
                 break;
         case 7:
-                ret = uext4_mknod(w->dir, n->text, len, S_IFCHR | 0600, 5, i, &cred, &inode);
+                ret = uext4_mknod(w->dir, n->text, len, S_IFCHR | 0600, 5, i, &inode);
                 break;
         case 8:
-                ret = uext4_mknod(w->dir, n->text, len, S_IFIFO | 0600, 0, 0, &cred, &inode);
+                ret = uext4_mknod(w->dir, n->text, len, S_IFIFO | 0600, 0, 0, &inode);
                 break;
         case 9:
                 if (w->names[i - 9].ino == 0)
@@ -277,13 +276,25 @@ static int make_one(struct world *w, unsigned i)
                         uext4_inode_put(first);
                 break;
         default:
-                ret = uext4_create(w->dir, n->text, len, 0640, &cred, &inode);
+                ret = uext4_create(w->dir, n->text, len, 0640, &inode);
         }
         if (ret < 0)
                 return ret;
         n->ino = ino_of(inode);
         uext4_inode_put(inode);
         return 0;
+}
+
+static int make_one(struct world *w, unsigned i)
+{
+        const struct uext4_cred cred = {
+                .uid = 1000 + i % 3, .gid = 1000, .flags = UEXT4_CRED_TRUSTED};
+        int ret;
+
+        uext4_cred_use(&cred);
+        ret = make_one_as(w, i);
+        uext4_cred_use(NULL);
+        return ret;
 }
 
 static int remove_one(struct world *w, unsigned i)
@@ -310,7 +321,7 @@ static void make_dir(struct world *w, const char *row)
 {
         struct uext4_inode *root = at(w, "/");
 
-        t_assert_row(row, uext4_mkdir(root, "d", 1, 0755, NULL, &w->dir), 0);
+        t_assert_row(row, uext4_mkdir(root, "d", 1, 0755, &w->dir), 0);
         uext4_inode_put(root);
 }
 
@@ -448,8 +459,7 @@ static void test_large(void **state)
         for (unsigned i = 0; i < w.nr; i++) {
                 memset(w.names[i].text, 'n', 255);
                 w.names[i].text[snprintf(w.names[i].text, 255, "%u", i)] = '-';
-                t_assert_row("large",
-                             uext4_create(w.dir, w.names[i].text, 255, 0600, NULL, NULL), 0);
+                t_assert_row("large", uext4_create(w.dir, w.names[i].text, 255, 0600, NULL), 0);
         }
         assert_int_equal(nr_levels(&w), 3);
         for (unsigned i = 0; i < w.nr; i++) {
@@ -477,7 +487,7 @@ static void test_full_index(void **state)
         for (i = 0; i < w.nr && ret == 0; i++) {
                 memset(w.names[i].text, 'n', 255);
                 w.names[i].text[snprintf(w.names[i].text, 255, "%u", i)] = '-';
-                ret = uext4_create(w.dir, w.names[i].text, 255, 0600, NULL, NULL);
+                ret = uext4_create(w.dir, w.names[i].text, 255, 0600, NULL);
         }
         assert_int_equal(ret, -ENOSPC);
         assert_true(i > 10000);
@@ -498,8 +508,7 @@ static void test_many_directories(void **state)
         make_dir(&w, "dirs");
         for (unsigned i = 0; i < 65100; i++) {
                 snprintf(name, sizeof(name), "%u", i);
-                t_assert_row("dirs", uext4_mkdir(w.dir, name, strlen(name), 0700, NULL, NULL),
-                             0);
+                t_assert_row("dirs", uext4_mkdir(w.dir, name, strlen(name), 0700, NULL), 0);
         }
         assert_int_equal(uext4_stat(w.dir, &st), 0);
         assert_int_equal(st.nlink, 1);
@@ -648,23 +657,23 @@ static void test_errors(void **state)
         memset(longest, 'l', sizeof(longest));
         begin(&w, "-b 1024 -O " DIRS, 16, NULL, 1);
         root = at(&w, "/");
-        assert_int_equal(uext4_mkdir(root, "d", 1, 0755, NULL, &d), 0);
-        assert_int_equal(uext4_create(root, "f", 1, 0644, NULL, &f), 0);
-        assert_int_equal(uext4_create(root, "f", 1, 0644, NULL, NULL), -EEXIST);
-        assert_int_equal(uext4_mkdir(root, "f", 1, 0644, NULL, NULL), -EEXIST);
-        assert_int_equal(uext4_mkdir(root, ".", 1, 0644, NULL, NULL), -EEXIST);
-        assert_int_equal(uext4_create(f, "x", 1, 0644, NULL, NULL), -ENOTDIR);
-        assert_int_equal(uext4_create(root, "", 0, 0644, NULL, NULL), -ENOENT);
-        assert_int_equal(uext4_create(root, "a/b", 3, 0644, NULL, NULL), -EINVAL);
-        assert_int_equal(uext4_create(root, longest, 256, 0644, NULL, NULL), -ENAMETOOLONG);
-        assert_int_equal(uext4_create(root, longest, 255, 0644, NULL, NULL), 0);
-        assert_int_equal(uext4_symlink(root, "s", 1, longest, 0, NULL, NULL), -ENOENT);
-        assert_int_equal(uext4_mknod(root, "s", 1, S_IFDIR | 0600, 0, 0, NULL, NULL), -EINVAL);
+        assert_int_equal(uext4_mkdir(root, "d", 1, 0755, &d), 0);
+        assert_int_equal(uext4_create(root, "f", 1, 0644, &f), 0);
+        assert_int_equal(uext4_create(root, "f", 1, 0644, NULL), -EEXIST);
+        assert_int_equal(uext4_mkdir(root, "f", 1, 0644, NULL), -EEXIST);
+        assert_int_equal(uext4_mkdir(root, ".", 1, 0644, NULL), -EEXIST);
+        assert_int_equal(uext4_create(f, "x", 1, 0644, NULL), -ENOTDIR);
+        assert_int_equal(uext4_create(root, "", 0, 0644, NULL), -ENOENT);
+        assert_int_equal(uext4_create(root, "a/b", 3, 0644, NULL), -EINVAL);
+        assert_int_equal(uext4_create(root, longest, 256, 0644, NULL), -ENAMETOOLONG);
+        assert_int_equal(uext4_create(root, longest, 255, 0644, NULL), 0);
+        assert_int_equal(uext4_symlink(root, "s", 1, longest, 0, NULL), -ENOENT);
+        assert_int_equal(uext4_mknod(root, "s", 1, S_IFDIR | 0600, 0, 0, NULL), -EINVAL);
         assert_int_equal(uext4_link(d, root, "dd", 2), -EPERM);
         assert_int_equal(uext4_link(f, root, "d", 1), -EEXIST);
         assert_int_equal(uext4_rmdir(root, "f", 1), -ENOTDIR);
         assert_int_equal(uext4_unlink(root, "d", 1), -EISDIR);
-        assert_int_equal(uext4_mkdir(d, "e", 1, 0755, NULL, &e), 0);
+        assert_int_equal(uext4_mkdir(d, "e", 1, 0755, &e), 0);
         assert_int_equal(uext4_rmdir(root, "d", 1), -ENOTEMPTY);
         assert_int_equal(uext4_rmdir(root, ".", 1), -EINVAL);
         assert_int_equal(uext4_rmdir(root, "..", 2), -ENOTEMPTY);
@@ -672,15 +681,20 @@ static void test_errors(void **state)
         assert_int_equal(uext4_rename(root, "d", 1, d, "x", 1, 0), -EINVAL);
         assert_int_equal(uext4_rename(d, "e", 1, root, "d", 1, 0), -ENOTEMPTY);
         assert_int_equal(uext4_rename(d, "e", 1, root, "d", 1, RENAME_EXCHANGE), -EINVAL);
+        assert_int_equal(uext4_rename(d, "e", 1, root, "d", 1, RENAME_NOREPLACE), -EEXIST);
+        assert_int_equal(uext4_rename(root, "d", 1, e, "x", 1, RENAME_EXCHANGE), -ENOENT);
+        assert_int_equal(uext4_rename(d, "x", 1, root, "d", 1, 0), -ENOENT);
         assert_int_equal(uext4_rename(root, "f", 1, root, "d", 1, 0), -EISDIR);
         assert_int_equal(uext4_rename(root, "d", 1, root, "f", 1, 0), -ENOTDIR);
         assert_int_equal(uext4_rename(root, "d", 1, root, "f", 1, RENAME_NOREPLACE), -EEXIST);
         assert_int_equal(uext4_rename(root, "x", 1, root, "y", 1, 0), -ENOENT);
         assert_int_equal(uext4_rename(root, "f", 1, root, "y", 1, RENAME_EXCHANGE), -ENOENT);
         assert_int_equal(uext4_rename(root, ".", 1, root, "y", 1, 0), -EBUSY);
-        assert_int_equal(uext4_rename(root, "f", 1, root, "y", 1, RENAME_WHITEOUT), -EINVAL);
+        assert_int_equal(
+                uext4_rename(root, "f", 1, root, "d", 1, RENAME_WHITEOUT | RENAME_EXCHANGE),
+                -EINVAL);
         assert_int_equal(uext4_rmdir(d, "e", 1), 0);
-        assert_int_equal(uext4_create(e, "x", 1, 0644, NULL, NULL), -ENOENT);
+        assert_int_equal(uext4_create(e, "x", 1, 0644, NULL), -ENOENT);
         uext4_inode_put(root);
         uext4_inode_put(d);
         uext4_inode_put(e);
@@ -698,7 +712,7 @@ static void test_casefold(void **state)
         root = at(&w, "/");
         make_dir(&w, "casefold");
         inode_in(w.dir)->flags |= EXT4_FL_CASEFOLD;
-        assert_int_equal(uext4_create(w.dir, "x", 1, 0644, NULL, NULL), -EOPNOTSUPP);
+        assert_int_equal(uext4_create(w.dir, "x", 1, 0644, NULL), -EOPNOTSUPP);
         assert_true(t_log_has(&w.log, "casefold"));
         inode_in(w.dir)->flags &= ~EXT4_FL_CASEFOLD;
         uext4_inode_put(root);
@@ -728,9 +742,9 @@ static uint64_t make(struct world *w, const char *dir, const char *name, bool is
         uint64_t ino;
 
         if (is_dir)
-                t_assert_row(name, uext4_mkdir(up, name, strlen(name), 0755, NULL, &inode), 0);
+                t_assert_row(name, uext4_mkdir(up, name, strlen(name), 0755, &inode), 0);
         else
-                t_assert_row(name, uext4_create(up, name, strlen(name), 0644, NULL, &inode), 0);
+                t_assert_row(name, uext4_create(up, name, strlen(name), 0644, &inode), 0);
         ino = ino_of(inode);
         uext4_inode_put(inode);
         uext4_inode_put(up);
@@ -880,10 +894,8 @@ static void test_no_space(void **state)
                         struct uext4_inode *inode;
 
                         make_name(text, k, 255);
-                        ret = k % 2 ? uext4_create(w.dir, text, strlen(text), 0600, NULL,
-                                                   &inode)
-                                    : uext4_mkdir(w.dir, text, strlen(text), 0700, NULL,
-                                                  &inode);
+                        ret = k % 2 ? uext4_create(w.dir, text, strlen(text), 0600, &inode)
+                                    : uext4_mkdir(w.dir, text, strlen(text), 0700, &inode);
                         if (ret == 0) {
                                 w.names[k].ino = ino_of(inode);
                                 uext4_inode_put(inode);

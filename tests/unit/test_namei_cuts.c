@@ -3,6 +3,8 @@
  * The power is cut at each request of the device while a name is made, replaced, moved, or
  * removed: after recovery there is what was before or what is to be after, and what was made
  * durable is there.  e2fsck must be content.
+ *
+ * UEXT4_LONG=1: of each cut more of what may be left on the device.
  */
 #include <errno.h>
 #include <linux/fs.h>
@@ -10,6 +12,11 @@
 #include "jbd2/format.h"
 #include "lib/lib.h"
 #include "t_write.h"
+
+static bool is_long(void)
+{
+        return getenv("UEXT4_LONG") && strcmp(getenv("UEXT4_LONG"), "0") != 0;
+}
 
 struct mount {
         struct uext4_fs *fs;
@@ -69,21 +76,32 @@ static int owner(struct mount *m, const char *path)
         return (int)st.uid;
 }
 
+/* What is made from now on is this user's; 0: root's. */
+static void own(uint32_t uid)
+{
+        static _Thread_local struct uext4_cred cred;
+
+        cred = (struct uext4_cred){.uid = uid, .gid = uid, .flags = UEXT4_CRED_TRUSTED};
+        uext4_cred_use(uid ? &cred : NULL);
+}
+
 static void put_file(struct mount *m, const char *dir, const char *name, uint32_t uid)
 {
-        const struct uext4_cred cred = {uid, 0};
         struct uext4_inode *up = at(m, dir);
 
-        T_CHECK(uext4_create(up, name, strlen(name), 0600, &cred, NULL) == 0);
+        own(uid);
+        T_CHECK(uext4_create(up, name, strlen(name), 0600, NULL) == 0);
+        own(0);
         uext4_inode_put(up);
 }
 
 static void put_dir(struct mount *m, const char *dir, const char *name, uint32_t uid)
 {
-        const struct uext4_cred cred = {uid, 0};
         struct uext4_inode *up = at(m, dir);
 
-        T_CHECK(uext4_mkdir(up, name, strlen(name), 0700, &cred, NULL) == 0);
+        own(uid);
+        T_CHECK(uext4_mkdir(up, name, strlen(name), 0700, NULL) == 0);
+        own(0);
         uext4_inode_put(up);
 }
 
@@ -92,7 +110,7 @@ static void put_dir(struct mount *m, const char *dir, const char *name, uint32_t
 struct scenario {
         const char *name;
         void (*prepare)(struct mount *m);
-        int (*run)(struct mount *m);
+        int (*run)(struct mount *m);  /* 1: done, and durable */
         int (*look)(struct mount *m); /* negative: neither */
 };
 
@@ -118,10 +136,13 @@ static int in_dir(struct mount *m, const char *dir,
 
 static int create_it(struct uext4_inode *dir, struct mount *m)
 {
-        const struct uext4_cred cred = {7, 7};
+        int ret;
 
         (void)m;
-        return uext4_create(dir, "new", 3, 0600, &cred, NULL);
+        own(7);
+        ret = uext4_create(dir, "new", 3, 0600, NULL);
+        own(0);
+        return ret;
 }
 
 static int run_create(struct mount *m)
@@ -138,10 +159,13 @@ static int look_create(struct mount *m)
 
 static int mkdir_it(struct uext4_inode *dir, struct mount *m)
 {
-        const struct uext4_cred cred = {7, 7};
+        int ret;
 
         (void)m;
-        return uext4_mkdir(dir, "new", 3, 0700, &cred, NULL);
+        own(7);
+        ret = uext4_mkdir(dir, "new", 3, 0700, NULL);
+        own(0);
+        return ret;
 }
 
 static int run_mkdir(struct mount *m)
@@ -259,7 +283,7 @@ static int symlink_it(struct uext4_inode *dir, struct mount *m)
 
         (void)m;
         memset(target, 't', sizeof(target));
-        return uext4_symlink(dir, "l", 1, target, sizeof(target), NULL, NULL);
+        return uext4_symlink(dir, "l", 1, target, sizeof(target), NULL);
 }
 
 static int run_symlink(struct mount *m)
@@ -284,6 +308,236 @@ static int look_symlink(struct mount *m)
         return n == 200 ? 1 : -1;
 }
 
+static int unlink_it(struct uext4_inode *dir, struct mount *m)
+{
+        (void)m;
+        return uext4_unlink(dir, "f", 1);
+}
+
+static int run_unlink(struct mount *m)
+{
+        return in_dir(m, "/a", unlink_it);
+}
+
+static int look_unlink(struct mount *m)
+{
+        return links(m, "/a/f") == 0 ? 1 : owner(m, "/a/f") == 3 ? 0 : -1;
+}
+
+/* ---- files with something in them ---- */
+
+#define SIZE 30000
+
+static int write_it(struct uext4_inode *inode, size_t size)
+{
+        char *data = t_alloc(size);
+        struct uext4_file *file;
+        int ret = uext4_open(inode, O_RDWR, &file);
+
+        memset(data, 'x', size);
+        if (ret == 0) {
+                ssize_t n = uext4_pwrite(file, data, size, 0);
+
+                ret = n < 0 ? (int)n : uext4_fsync(file);
+                uext4_close(file);
+        }
+        free(data);
+        return ret;
+}
+
+static int64_t size_of(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode;
+        struct uext4_stat st;
+        int ret = uext4_resolve(m->fs, path, UEXT4_NOFOLLOW, &inode);
+
+        if (ret == -ENOENT)
+                return -1;
+        T_CHECK(ret == 0 && uext4_stat(inode, &st) == 0);
+        uext4_inode_put(inode);
+        return (int64_t)st.size;
+}
+
+static void prepare_written(struct mount *m)
+{
+        struct uext4_inode *f;
+
+        prepare_two(m);
+        f = at(m, "/a/f");
+        T_CHECK(write_it(f, SIZE) == 0);
+        T_CHECK(uext4_setxattr(f, "user.small", "small", 5, 0) == 0);
+        uext4_inode_put(f);
+}
+
+/* The last reference outlives the name: it takes the file with it, or the next mount does. */
+static int run_unlink_open(struct mount *m)
+{
+        struct uext4_inode *f = try_at(m, "/a/f");
+        int ret = f ? run_unlink(m) : -EIO;
+
+        if (ret == 0)
+                ret = uext4_syncfs(m->fs);
+        uext4_inode_put(f);
+        return ret;
+}
+
+static int look_unlink_open(struct mount *m)
+{
+        return links(m, "/a/f") == 0 ? 1 : size_of(m, "/a/f") == SIZE ? 0 : -1;
+}
+
+/* Nothing but its own reference knows of it. */
+static int run_tmpfile(struct mount *m)
+{
+        struct uext4_inode *a = try_at(m, "/a"), *tmp;
+        int ret = a ? uext4_tmpfile(a, 0600, 0, &tmp) : -EIO;
+
+        if (ret == 0) {
+                ret = write_it(tmp, SIZE);
+                uext4_inode_put(tmp);
+        }
+        uext4_inode_put(a);
+        return ret;
+}
+
+static int look_tmpfile(struct mount *m)
+{
+        struct uext4_inode *a = at(m, "/a");
+        struct uext4_dirent e;
+        uint64_t cookie = 0;
+        unsigned nr = 0;
+
+        while (uext4_readdir(a, &cookie, &e) == 1)
+                nr++;
+        uext4_inode_put(a);
+        return nr == 4 ? 1 : -1;
+}
+
+static int run_tmpfile_link(struct mount *m)
+{
+        struct uext4_inode *a = try_at(m, "/a"), *tmp;
+        int ret;
+
+        own(7);
+        ret = a ? uext4_tmpfile(a, 0600, 0, &tmp) : -EIO;
+        own(0);
+        if (ret == 0) {
+                ret = write_it(tmp, SIZE);
+                if (ret == 0)
+                        ret = uext4_link(tmp, a, "new", 3);
+                uext4_inode_put(tmp);
+        }
+        uext4_inode_put(a);
+        return ret;
+}
+
+static int look_tmpfile_link(struct mount *m)
+{
+        if (links(m, "/a/new") == 0)
+                return look_tmpfile(m) == 1 ? 0 : -1;
+        return links(m, "/a/new") == 1 && owner(m, "/a/new") == 7 &&
+                               size_of(m, "/a/new") == SIZE
+                       ? 1
+                       : -1;
+}
+
+/* The attribute does not fit into the inode any more: a block. */
+static int set_it(struct mount *m, char value, size_t size)
+{
+        struct uext4_inode *f = try_at(m, "/a/f");
+        char data[800];
+        int ret;
+
+        memset(data, value, sizeof(data));
+        ret = f ? uext4_setxattr(f, "user.large", data, size, 0) : -EIO;
+        uext4_inode_put(f);
+        return ret;
+}
+
+static int run_spill(struct mount *m)
+{
+        return set_it(m, 'b', 600);
+}
+
+static void prepare_spilled(struct mount *m)
+{
+        prepare_written(m);
+        T_CHECK(set_it(m, 'b', 600) == 0);
+}
+
+static int run_replace(struct mount *m)
+{
+        return set_it(m, 'c', 700);
+}
+
+/* How long the large one is, if all of it is right, and so is the small one; 0: there is none;
+ * negative: wrong. */
+static int attribute(struct mount *m)
+{
+        struct uext4_inode *f = at(m, "/a/f");
+        char small[8], data[1000];
+        ssize_t n = uext4_getxattr(f, "user.large", data, sizeof(data));
+        bool right = uext4_getxattr(f, "user.small", small, sizeof(small)) == 5;
+
+        uext4_inode_put(f);
+        for (ssize_t i = 0; i < n; i++)
+                right = right && data[i] == (n == 600 ? 'b' : 'c');
+        if (!right || memcmp(small, "small", 5) != 0)
+                return -1;
+        return n == -ENODATA ? 0 : (int)n;
+}
+
+static int look_spill(struct mount *m)
+{
+        int n = attribute(m);
+
+        return n == 0 ? 0 : n == 600 ? 1 : -1;
+}
+
+static int look_replace(struct mount *m)
+{
+        int n = attribute(m);
+
+        return n == 600 ? 0 : n == 700 ? 1 : -1;
+}
+
+/* ---- what is durable by itself ---- */
+
+static int run_mkdir_fsync(struct mount *m)
+{
+        struct uext4_inode *a = try_at(m, "/a");
+        int ret = a ? run_mkdir(m) : -EIO;
+
+        if (ret == 0)
+                ret = uext4_fsync_inode(a);
+        uext4_inode_put(a);
+        return ret < 0 ? ret : 1;
+}
+
+/* ---- whiteouts ---- */
+
+static int run_whiteout(struct mount *m)
+{
+        return move(m, "/a", "f", "/b", "g", RENAME_WHITEOUT);
+}
+
+static bool is_whiteout(struct mount *m, const char *path)
+{
+        struct uext4_inode *inode = at(m, path);
+        struct uext4_stat st;
+
+        T_CHECK(uext4_stat(inode, &st) == 0);
+        uext4_inode_put(inode);
+        return st.mode == S_IFCHR && st.rdev_major == 0 && st.rdev_minor == 0;
+}
+
+static int look_whiteout(struct mount *m)
+{
+        if (owner(m, "/a/f") == 3)
+                return owner(m, "/b/g") == 4 ? 0 : -1;
+        return owner(m, "/b/g") == 3 && is_whiteout(m, "/a/f") ? 1 : -1;
+}
+
 /* ---- leaves and blocks of the index that split ---- */
 
 static void long_name(char *text, unsigned i)
@@ -303,7 +557,7 @@ static void fill(struct mount *m, unsigned nr)
         dir = at(m, "/d");
         for (unsigned i = 0; i < nr; i++) {
                 long_name(name, i);
-                T_CHECK(uext4_create(dir, name, 255, 0600, NULL, NULL) == 0);
+                T_CHECK(uext4_create(dir, name, 255, 0600, NULL) == 0);
         }
         uext4_inode_put(dir);
 }
@@ -324,7 +578,7 @@ static int create_long(struct uext4_inode *dir, struct mount *m)
                 int ret;
 
                 long_name(name, i);
-                ret = uext4_create(dir, name, 255, 0600, NULL, NULL);
+                ret = uext4_create(dir, name, 255, 0600, NULL);
                 if (ret < 0)
                         return ret;
         }
@@ -363,6 +617,18 @@ static const struct scenario scenarios[] = {
         {"rmdir", prepare_two, run_rmdir, look_rmdir},
         {"link", prepare_two, run_link, look_link},
         {"symlink", prepare_two, run_symlink, look_symlink},
+        {"unlink", prepare_two, run_unlink, look_unlink},
+        {"whiteout", prepare_two, run_whiteout, look_whiteout},
+        {"mkdir, fsync", prepare_two, run_mkdir_fsync, look_mkdir},
+        {"attribute that spills", prepare_written, run_spill, look_spill},
+        {"attribute replaced", prepare_spilled, run_replace, look_replace},
+};
+
+/* Those with orphans: with the list of them, and with the file. */
+static const struct scenario orphans[] = {
+        {"unlink of an open file", prepare_written, run_unlink_open, look_unlink_open},
+        {"tmpfile", prepare_two, run_tmpfile, look_tmpfile},
+        {"tmpfile, link", prepare_two, run_tmpfile_link, look_tmpfile_link},
 };
 
 /* ---- cutting ---- */
@@ -439,6 +705,8 @@ static void check_survivors(struct cut *c, struct uext4_bdev *sim, bool durable,
         survive(sim, UEXT4_BDEV_SIM_NONE, 0, safe);
         survive(sim, UEXT4_BDEV_SIM_ALL, 0, all);
         for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+                if (!is_long() && i == at_req % 2) /* one of the first two */
+                        continue;
                 survive(sim, modes[i], t_rand(&c->rand), img.data);
                 mend(img.data, safe, all, EXT4_SUPER_OFFSET);
                 if (c->log_super)
@@ -455,15 +723,16 @@ static bool cut_at(struct cut *c, uint64_t n)
 {
         struct uext4_bdev *sim = open_sim(&c->start, n);
         struct uext4_bdev_sim_state before, after;
-        bool durable = false;
+        bool durable;
         struct mount m;
         bool was_cut;
+        int ret;
 
         T_CHECK(do_mount(&m, sim) == 0);
         uext4_bdev_sim_state(sim, &before);
         uext4_bdev_sim_cut_at(sim, before.requests + n);
-        if (c->s->run(&m) == 0)
-                durable = uext4_syncfs(m.fs) == 0;
+        ret = c->s->run(&m);
+        durable = ret > 0 || (ret == 0 && uext4_syncfs(m.fs) == 0);
         (void)!uext4_unmount(m.fs);
         uext4_bdev_sim_state(sim, &after);
         was_cut = after.requests >= before.requests + n;
@@ -487,9 +756,9 @@ static size_t find_log_super(const struct t_image *img)
 #define OPTIONS \
         "-b 1024 -N 1200 -J size=1 -O " T_EXT4 ",dir_index,filetype,large_file,sparse_super"
 
-static void run_scenario(const struct scenario *s)
+static void run_scenario(const struct scenario *s, const char *options)
 {
-        struct cut c = {.s = s, .start = t_mkfs(8u << 20, OPTIONS, NULL), .rand = 1};
+        struct cut c = {.s = s, .start = t_mkfs(8u << 20, options, NULL), .rand = 1};
         struct uext4_bdev *dev;
         struct mount m;
         uint64_t n = 1;
@@ -502,7 +771,7 @@ static void run_scenario(const struct scenario *s)
         c.log_super = find_log_super(&c.start);
         T_CHECK(c.log_super);
         while (cut_at(&c, n))
-                n++;
+                n += t_sweep_step(4);
         printf("# %s: %llu requests, %u images\n", s->name, (unsigned long long)n - 1,
                c.nr_images);
         fflush(stdout);
@@ -514,7 +783,18 @@ static void test_names(void **state)
 {
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
-                run_scenario(&scenarios[i]);
+                run_scenario(&scenarios[i], OPTIONS);
+}
+
+static void test_orphans(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(orphans); i++) {
+                if (is_long() || i % 2 == 0)
+                        run_scenario(&orphans[i], OPTIONS);
+                if (is_long() || i > 0)
+                        run_scenario(&orphans[i], OPTIONS ",orphan_file");
+        }
 }
 
 /* 3 names fill a block: the fourth makes the directory a hashed one.  With about 250 the root
@@ -527,7 +807,7 @@ static void test_splits(void **state)
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(nr); i++) {
                 nr_filled = nr[i];
-                run_scenario(&split);
+                run_scenario(&split, OPTIONS);
         }
 }
 
@@ -535,6 +815,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_names),
+                cmocka_unit_test(test_orphans),
                 cmocka_unit_test(test_splits),
         };
 

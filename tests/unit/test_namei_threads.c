@@ -66,10 +66,10 @@ static int one(struct shared *s, uint64_t *rand, unsigned kind)
         snprintf(to, sizeof(to), "n%u", (unsigned)t_below(rand, NR_NAMES));
         switch (kind) {
         case 0:
-                ret = uext4_create(a, from, strlen(from), 0600, NULL, NULL);
+                ret = uext4_create(a, from, strlen(from), 0600, NULL);
                 break;
         case 1:
-                ret = uext4_mkdir(a, from, strlen(from), 0700, NULL, NULL);
+                ret = uext4_mkdir(a, from, strlen(from), 0700, NULL);
                 break;
         case 2:
                 ret = uext4_unlink(a, from, strlen(from));
@@ -150,7 +150,7 @@ static void fill(void *arg, unsigned n)
         for (unsigned i = 0; i < s->nr_ops && n > 0; i++) {
                 memset(name, 'x', 200);
                 name[snprintf(name, 200, "%u-%u", n, i)] = '-';
-                T_CHECK(uext4_create(root, name, 200, 0600, NULL, NULL) == 0);
+                T_CHECK(uext4_create(root, name, 200, 0600, NULL) == 0);
         }
         for (unsigned i = 0; i < 20 && n == 0; i++) {
                 struct uext4_dirent entry;

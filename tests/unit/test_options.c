@@ -109,6 +109,11 @@ static const struct {
         {"dax,dax=never", {.dax = EXT4_DAX_NEVER}},
         {"resuid=1000", {.given = EXT4_GIVEN_RESUID, .resuid = 1000}},
         {"resgid=4294967295", {.given = EXT4_GIVEN_RESGID, .resgid = UINT32_MAX}},
+        {"relatime", {.atime = EXT4_ATIME_RELATIVE}},
+        {"strictatime", {.atime = EXT4_ATIME_STRICT}},
+        {"strictatime,noatime", {.atime = EXT4_ATIME_NEVER}},
+        {"epoch=0", {.has_epoch = true}},
+        {"epoch=1700000000", {.has_epoch = true, .epoch = 1700000000}},
         {"rw,discard,resuid=1,data=journal",
          {.given = EXT4_GIVEN_DISCARD | EXT4_GIVEN_RESUID | EXT4_GIVEN_DATA,
           .discard = true,
@@ -133,9 +138,12 @@ static void options_for_writing_say_what_was_given(void **state)
                 t_assert_row(row, o.ext4.discard, w->discard);
                 t_assert_row(row, o.ext4.errors, w->errors);
                 t_assert_row(row, o.ext4.data, w->data);
+                t_assert_row(row, o.ext4.atime, w->atime);
                 t_assert_row(row, o.ext4.dax, w->dax);
                 t_assert_row(row, o.ext4.resuid, w->resuid);
                 t_assert_row(row, o.ext4.resgid, w->resgid);
+                t_assert_row(row, o.ext4.has_epoch, w->has_epoch);
+                t_assert_row(row, o.ext4.epoch, w->epoch);
         }
 }
 
@@ -194,6 +202,9 @@ static const struct {
         {"resuid=root", "resuid: bad value 'root'"},
         {"resuid=4294967296", "resuid: bad value"},
         {"resgid=", "resgid: bad value ''"},
+        {"noatime=1", "noatime: bad value '1'"},
+        {"epoch=now", "epoch: bad value 'now'"},
+        {"epoch=4294967296", "epoch: bad value"},
 };
 
 static void bad_options_are_refused_and_named(void **state)

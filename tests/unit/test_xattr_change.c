@@ -814,7 +814,7 @@ static void cut_everywhere(const struct t_image *begin, const struct transition 
         struct t_image left = t_image_copy(begin);
         bool was_cut = true;
 
-        for (uint64_t at = 1; was_cut; at++) {
+        for (uint64_t at = 1; was_cut; at += t_sweep_step(4)) {
                 const struct uext4_bdev_sim_survivor how = {
                         .mode = at % 3 ? UEXT4_BDEV_SIM_RANDOM : UEXT4_BDEV_SIM_ALL,
                         .seed = seed + at};

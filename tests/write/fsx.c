@@ -53,6 +53,14 @@ static const struct config configs[] = {
         {"ext2", "-b 1024 -O none,sparse_super,large_file", "", 16, false, 1024},
         {"nojournal", "-b 4096 -O ^has_journal," FEATURES, "", 16, true, 4096},
         {"data-journal", "-b 4096 -O has_journal," FEATURES, ",data=journal", 32, true, 4096},
+        {"data-journal-ext3", "-b 1024 -O none,has_journal,sparse_super,large_file",
+         ",data=journal", 24, false, 1024},
+        {"data-journal-bigalloc", "-b 1024 -C 8192 -O bigalloc,has_journal," FEATURES,
+         ",data=journal", 32, true, 8192},
+        {"data-journal-inline", "-b 1024 -I 512 -O inline_data,has_journal," FEATURES,
+         ",data=journal", 24, true, 1024},
+        {"data-journal-full", "-b 1024 -m 0 -N 16 -J size=1 -O has_journal," FEATURES,
+         ",data=journal", 3, true, 1024, .filler = 1400},
         {"data-writeback", "-b 4096 -O has_journal," FEATURES, ",data=writeback", 32, true,
          4096},
         {"bigalloc", "-b 4096 -C 65536 -O bigalloc,has_journal," FEATURES, "", 64, true, 65536},
@@ -72,6 +80,15 @@ static const struct config configs[] = {
          1024, .filler = 1400, .has_leases = true},
         {"full", "-b 1024 -m 0 -N 16 -J size=1 -O has_journal," FEATURES, "", 3, true, 1024,
          .filler = 1400},
+        /* Folios come and go in the middle of everything. */
+        {"tiny-cache", "-b 4096 -O has_journal," FEATURES, ",page_cache=1M", 32, true, 4096},
+        {"tiny-cache-1k", "-b 1024 -O has_journal," FEATURES, ",page_cache=1M,nodelalloc", 24,
+         true, 1024},
+        {"tiny-cache-ext3", "-b 1024 -O none,has_journal,sparse_super,large_file",
+         ",page_cache=1M", 24, false, 1024},
+        {"tiny-cache-full", "-b 1024 -m 0 -N 16 -J size=1 -O has_journal," FEATURES,
+         ",page_cache=1M", 3, true, 1024, .filler = 1400},
+        {"nodelalloc", "-b 4096 -O has_journal," FEATURES, ",nodelalloc", 32, true, 4096},
 };
 
 /* What random operations there are. */
@@ -506,10 +523,16 @@ static void do_copy(struct run *r)
 
 static void do_sync(struct run *r)
 {
-        bool data = rnd(r, 2);
+        static const char *const names[] = {"fsync", "fdatasync", "syncfs"};
+        const uint32_t how = rnd(r, 3);
+        int ret;
 
-        say(r, data ? "fdatasync" : "fsync", 0, 0);
-        check(r, "sync", data ? uext4_fdatasync(r->direct) : uext4_fsync(r->direct), 0);
+        say(r, names[how], 0, 0);
+        if (how == 0)
+                ret = uext4_fsync(r->direct);
+        else
+                ret = how == 1 ? uext4_fdatasync(r->buffered) : uext4_syncfs(r->fs);
+        check(r, names[how], ret, 0);
 }
 
 /* Bytes of the file in place: seen, changed, seen again. */

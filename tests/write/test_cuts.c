@@ -661,7 +661,7 @@ static void run_scenario(void **state)
         img = make_image(sc, md);
         before = state_copy(&md->states[md->nr - 1]);
         for (enum pace pace = LAZY; pace <= EAGER; pace++) {
-                const unsigned by = pace == EAGER && !rig_is_long() ? 3 : 1;
+                const unsigned by = (pace == EAGER && !rig_is_long() ? 3 : 1) * t_sweep_step(4);
 
                 for (at = 1; !run_once(sc, &img, md, &before, at, pace); at += by)
                         ;

@@ -289,6 +289,31 @@ static void extending_write_B38_B41(void **state)
         }
 }
 
+/* With the size the entry ends: in memory at once, on disk with the same commit. */
+static void extending_write_ends_its_entry_B41(void **state)
+{
+        for (size_t i = 0; i < ARRAY_LEN(configs); i++) {
+                const struct uext4_bdev_sim_survivor none = {.mode = UEXT4_BDEV_SIM_NONE};
+                const struct ext4_super_block *sb;
+                struct ext4_inode *inode;
+                struct table t;
+
+                t_open(&t, &configs[i]);
+                inode = (void *)uext4_file_inode(t.file);
+                for (unsigned n = 0; n < 3; n++) {
+                        assert_int_equal(t_write(&t, n * 8192, 8192, RWF_DSYNC), 8192);
+                        assert_false(ext4_is_orphan(inode));
+                }
+                /* The list of those who have no file for it. */
+                assert_int_equal(uext4_syncfs(t.m.fs), 0);
+                assert_int_equal(jbd2_flush(inode->fs->journal), 0);
+                assert_int_equal(uext4_bdev_sim_survivor(t.sim, &none, t.image), 0);
+                sb = (const void *)(t.image + EXT4_SUPER_OFFSET);
+                assert_int_equal(le32_get(sb->s_last_orphan), 0);
+                t_close(&t);
+        }
+}
+
 /* The entry alone is committed: there is nothing to do, and it goes. */
 static void orphan_entry_alone_B38(void **state)
 {
@@ -498,6 +523,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(extending_write_B38_B41),
+                cmocka_unit_test(extending_write_ends_its_entry_B41),
                 cmocka_unit_test(orphan_entry_alone_B38),
                 cmocka_unit_test(extending_write_fails_B41),
                 cmocka_unit_test(write_into_a_hole_B11),
@@ -506,5 +532,6 @@ int main(void)
                 cmocka_unit_test(hole_of_an_indirect_file_B12),
         };
 
+        cmocka_set_test_filter(getenv("UEXT4_TEST"));
         return cmocka_run_group_tests_name("write_tables", tests, NULL, NULL);
 }

@@ -138,8 +138,12 @@ static void part_batch(struct part *p)
         }
         T_CHECK(uext4_queue_submit(p->queue, reqs, nr) == (int)nr);
         T_CHECK(uext4_queue_wait(p->queue, done, nr, DEPTH, -1) == (int)nr);
-        for (unsigned i = 0; i < nr; i++)
+        for (unsigned i = 0; i < nr; i++) {
+                if (done[i].result != (int64_t)len)
+                        fprintf(stderr, "result %lld, not %llu\n", (long long)done[i].result,
+                                (unsigned long long)len);
                 T_CHECK(done[i].result == (int64_t)len);
+        }
 }
 
 static void part_punch(struct part *p)

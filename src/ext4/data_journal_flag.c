@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ext4/data_journal.h"
+
+#include "ext4/cache.h"
+#include "ext4/extent_edit.h"
+#include "ext4/truncate.h"
+
+/* Turning data journalling of a file on and off. */
+
+/* What is cached of the file's blocks is not kept in step any more, or was not so far. */
+static int forget_cached(struct ext4_inode *inode)
+{
+        uint64_t lblk = 0;
+
+        while (lblk < EXT4_NR_LBLKS) {
+                struct ext4_map map;
+                int ret = ext4_map_lookup(inode, (ext4_lblk_t)lblk, 0, &map);
+
+                if (ret < 0)
+                        return ret;
+                for (uint64_t k = 0; map.type != EXT4_MAP_HOLE && k < map.len; k++) {
+                        struct buf *buf;
+
+                        if (buf_find(inode->fs->bufs, map.pblk + k, &buf)) {
+                                buf_forget(buf);
+                                buf_put(buf);
+                        }
+                }
+                lblk = ext4_map_end(&map);
+        }
+        return 0;
+}
+
+static int set_flag(struct ext4_inode *inode, bool on)
+{
+        struct ext4_iloc loc;
+        struct jbd2_handle *h;
+        int ret = jbd2_start(inode->fs->journal, EXT4_INODE_CREDITS, 0, &h);
+
+        if (ret < 0)
+                return ret;
+        ret = ext4_inode_begin(h, inode, &loc);
+        if (ret == 0) {
+                rwsem_write_lock(&inode->map_lock);
+                if (on)
+                        inode->flags |= EXT4_FL_JOURNAL_DATA;
+                else
+                        inode->flags &= ~(uint32_t)EXT4_FL_JOURNAL_DATA;
+                inode->ctime = ext4_now(inode->fs);
+                ext4_inode_store(h, inode, &loc);
+                rwsem_write_unlock(&inode->map_lock);
+        }
+        return first_error(ret, jbd2_stop(h));
+}
+
+int ext4_data_journal_change_locked(struct ext4_inode *inode, bool on)
+{
+        const bool has_map = !(inode->flags & EXT4_FL_INLINE_DATA);
+        int ret = ext4_may_change(inode);
+
+        if (ret < 0 || !(inode->flags & EXT4_FL_JOURNAL_DATA) == !on)
+                return ret;
+        ext4_cache_leave(inode, 0, 0, 0, UINT64_MAX);
+        if (ext4_journals_data(inode))
+                ret = jbd2_flush(inode->fs->journal); /* order: no copy comes back later */
+        if (ret == 0 && has_map && inode->fs->opts.data != EXT4_DATA_JOURNAL)
+                ret = forget_cached(inode); /* order: nothing older is read */
+        return ret < 0 ? ret : set_flag(inode, on);
+}
+
+int ext4_data_journal_change(struct ext4_inode *inode, bool on)
+{
+        int ret = ext4_io_exclude_leases(inode, 0, UINT64_MAX);
+
+        if (ret < 0)
+                return ret;
+        ret = ext4_data_journal_change_locked(inode, on);
+        ext4_io_admit(inode);
+        return ret;
+}

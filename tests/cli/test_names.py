@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Names and attributes: mkdir, mv, ln, rm -r, chmod, chown, touch, attr; find, du, df."""
+
+import json
+import os
+
+import harness
+from harness import debugfs, write
+
+UTC = {**os.environ, "TZ": "UTC"}
+
+
+class Names(harness.Case):
+    def names(self, path="/"):
+        return [n for n in self.ok("ls", self.at(path)).out.split() if n != "lost+found"]
+
+    def mode(self, path):
+        return self.ok("ls", "-ld", self.at(path)).out.split()[0]
+
+    def test_mkdir(self):
+        self.make()
+        self.ok("mkdir", self.at("/a"), self.at("/b/"))
+        self.fails("mkdir", self.at("/a"), saying="/a: cannot create directory: File exists")
+        self.fails("mkdir", self.at("/x/y"), saying="/x/y: No such file")
+        out = self.ok("mkdir", "-pv", self.at("/x/y//z"), self.at("/a")).out
+        self.assertEqual(out.count("created directory"), 3)
+        self.ok("mkdir", "-m", "1750", self.at("/m"))
+        self.assertEqual(self.mode("/m"), "drwxr-x--T")
+        self.ok("touch", self.at("/f"))
+        self.fails("mkdir", "-p", self.at("/f"), saying="File exists")
+        self.fails("mkdir", "-p", self.at("/f/g"), saying="File exists")
+        self.fails("mkdir", self.image, saying="name a directory in it")
+        self.assertEqual(self.names(), ["a", "b", "f", "m", "x"])
+        self.clean()
+
+    def test_mv(self):
+        write(self.tree / "f", "f")
+        write(self.tree / "d" / "g", "g")
+        (self.tree / "e").mkdir()
+        self.make()
+        self.ok("mv", self.at("/f"), self.at("/f2"))
+        self.ok("mv", "-v", self.at("/f2"), self.at("/d"), self.at("/e"))
+        self.assertEqual(self.names("/e"), ["d", "f2"])
+        self.fails("mv", self.at("/e"), self.at("/e/d/x"), saying="Is the directory itself")
+        self.fails("mv", self.at("/e/f2"), self.at("/new/"), saying="Not a directory")
+        self.fails("mv", self.at("/none"), self.at("/x"), saying="/none: No such file")
+        self.fails("mv", self.at("/"), self.at("/x"), saying="busy")
+        self.ok("mv", "-n", self.at("/e/f2"), self.at("/e/d/g"))
+        self.assertEqual(self.ok("cat", self.at("/e/d/g")).out, "g")
+        self.ok("mv", "--exchange", self.at("/e/f2"), self.at("/e/d/g"))
+        self.assertEqual(self.ok("cat", self.at("/e/d/g")).out, "f")
+        self.ok("mv", self.at("/e/d/g"), self.at("/e/f2"))
+        self.assertEqual(self.ok("cat", self.at("/e/f2")).out, "f")
+        other = harness.make_image(self.dir / "other", self.tree)
+        self.fails("mv", self.at("/e"), f"{other}:/", saying="copy it (uext4 cp -r)")
+        self.clean()
+
+    def test_ln(self):
+        write(self.tree / "f", "f")
+        (self.tree / "d").mkdir()
+        self.make()
+        self.ok("ln", self.at("/f"), self.at("/g"))
+        self.ok("ln", self.at("/f"), self.at("/d"))
+        self.ok("ln", "-s", "../f", self.at("/d/s"))
+        self.assertEqual(self.ok("cat", self.at("/d/s")).out, "f")
+        self.fails("ln", self.at("/f"), self.at("/g"), saying="File exists (-f replaces it)")
+        self.fails("ln", self.at("/d"), self.at("/e"), saying="ln -s")
+        self.ok("ln", "-sf", "elsewhere", self.at("/g"))
+        self.assertIn("g -> elsewhere", self.ok("ls", "-l", self.at("/")).out)
+        self.assertIn("Links: 2", self.ok("stat", self.at("/f")).out)
+        self.clean()
+
+    def test_rm_of_trees(self):
+        for i in range(20):
+            write(self.tree / "d" / str(i % 4) / f"f{i}", "x" * i * 1000)
+        (self.tree / "d" / "to").symlink_to("/keep")
+        write(self.tree / "keep" / "f", "x")
+        self.make()
+        free = json.loads(self.ok("df", "--json", self.image).out)[0]
+        self.ok("cp", "-r", self.at("/d"), self.at("/copy"))
+        self.fails("rm", self.at("/d"), saying="Is a directory (-r removes it)")
+        self.assertIn("removed", self.ok("rm", "-rv", self.at("/copy")).out)
+        self.assertEqual(json.loads(self.ok("df", "--json", self.image).out)[0], free)
+        self.ok("rm", "-r", self.at("/d"))
+        self.ok("rm", "-rf", self.at("/d"), self.at("/no/such"))
+        self.fails("rm", "-r", self.at("/d"), saying="No such file")
+        self.fails("rm", "-r", self.at("/"), saying="not removed")
+        self.fails("rm", "-r", self.at("/keep/."), saying="not removed")
+        self.assertEqual(self.names(), ["keep"])
+        self.clean()
+
+    def test_chmod(self):
+        write(self.tree / "d" / "f", "x", 0o644)
+        (self.tree / "d" / "l").symlink_to("f")
+        self.make()
+        for mode, want in [("600", "-rw-------"), ("u+x,g=u,o-rwx", "-rwxrwx---"), ("-x", "-rw-rw----"),
+                           ("a+X", "-rw-rw----"), ("u+s,g+s,o+t", "-rwSrwS--T"), ("=r", "-r--r--r--"),
+                           ("o=,ug+w", "-rw-rw----"), ("00755", "-rwxr-xr-x")]:
+            self.ok("chmod", mode, self.at("/d/l"))
+            self.assertEqual(self.mode("/d/f"), want, mode)
+        self.ok("chmod", "-R", "go=,a+X", self.at("/d"))
+        self.assertEqual((self.mode("/d"), self.mode("/d/f")), ("drwxr-xr-x"[:4] + "--x--x", "-rwx--x--x"))
+        self.ok("chmod", "2700", self.at("/d"))
+        self.ok("chmod", "755", self.at("/d"))
+        self.assertEqual(self.mode("/d"), "drwxr-sr-x")  # as chmod(1): directories keep it
+        self.fails("chmod", "600", self.at("/none"), saying="No such file")
+        self.clean()
+
+    def test_chown(self):
+        write(self.tree / "d" / "f", "x", 0o4755)
+        (self.tree / "d" / "l").symlink_to("none")
+        self.make()
+        self.ok("chown", "12:34", self.at("/d/f"))
+        self.ok("chown", ":56", self.at("/d/f"))
+        self.assertRegex(self.ok("ls", "-l", self.at("/d")).out, "-rwxr-xr-x 1 +12 +56")
+        self.ok("chown", "-R", "70000:80000", self.at("/d"))
+        self.assertEqual(self.ok("ls", "-lR", self.at("/d")).out.count(" 70000 80000 "), 2)
+        self.fails("chown", "1", self.at("/d/l"), saying="No such file")
+        self.ok("chown", "-h", "1", self.at("/d/l"))
+        self.clean()
+
+    def test_touch(self):
+        write(self.tree / "f", "x")
+        os.utime(self.tree / "f", (5, 6))
+        self.make()
+        self.ok("touch", "-m", "-d", "2001-02-03 04:05:06.789Z", self.at("/f"))
+        out = self.ok("stat", self.at("/f"), env=UTC).out
+        self.assertIn("Modify: 2001-02-03 04:05:06.789000000", out)
+        self.assertIn("Access: 1970-01-01 00:00:05.0", out)
+        self.ok("touch", "-r", self.at("/f"), self.at("/new"))
+        self.assertIn("Modify: 2001-02-03 04:05:06.789000000",
+                      self.ok("stat", self.at("/new"), env=UTC).out)
+        self.ok("touch", "-c", self.at("/none"))
+        self.ok("touch", "-d", "@-1.5", self.at("/f"))
+        self.assertIn("Modify: 1969-12-31 23:59:58.500", self.ok("stat", self.at("/f"), env=UTC).out)
+        self.assertEqual(self.names(), ["f", "new"])
+        self.fails("touch", self.at("/no/f"), saying="No such file")
+        self.clean()
+
+    def test_attr(self):
+        write(self.tree / "f", "x")
+        self.make()
+        f = self.at("/f")
+        self.ok("attr", "-s", "user.text", "-V", "some text", f)
+        self.ok("attr", "-s", "user.bytes", "-V", "0x00ff0a", f)
+        self.ok("attr", "-s", "trusted.none", f)
+        self.assertEqual(sorted(self.ok("attr", f).out.split()), ["trusted.none", "user.bytes", "user.text"])
+        out = self.ok("attr", "-d", f).out
+        self.assertIn('user.text="some text"\n', out)
+        self.assertIn('user.bytes=0x00ff0a\n', out)
+        self.assertEqual(self.ok("attr", "-g", "user.bytes", f).out_bytes, b"\x00\xff\x0a")
+        listed = json.loads(self.ok("attr", "--json", f).out)
+        self.assertEqual(listed[0]["attributes"]["user.text"], '"some text"')
+        self.ok("attr", "-r", "user.text", f)
+        self.fails("attr", "-g", "user.text", f, saying="'user.text': No such attribute")
+        self.fails("attr", "-s", "other.x", f, saying="names begin with user.")
+        self.fails("attr", "-s", "user.big", "-V", "x" * 70000, f, saying="user.big")
+        self.clean()
+
+    def test_find(self):
+        write(self.tree / "a" / "one.c", "x" * 1000)
+        write(self.tree / "a" / "TWO.C", "", 0o4755)
+        write(self.tree / "b" / "c" / "three.h", "x" * 5000)
+        (self.tree / "l").symlink_to("a")
+        (self.tree / "empty").mkdir()
+        os.utime(self.tree / "a" / "one.c", (10**9, 10**9))
+        self.make()
+        top = self.at("/")
+
+        def found(*tests):
+            out = self.ok("find", top, *tests, "-print0").out.rstrip("\0").split("\0")
+            return [n[len(top):] for n in out if n and "lost+found" not in n]
+
+        self.assertEqual(found(), ["", "a", "a/TWO.C", "a/one.c", "b", "b/c", "b/c/three.h", "empty", "l"])
+        for tests, want in [
+                (["-name", "*.c"], ["a/one.c"]), (["--iname=*.c"], ["a/TWO.C", "a/one.c"]),
+                (["-type", "l"], ["l"]), (["-type", "f", "-size", "+1k"], ["b/c/three.h"]),
+                (["-size", "1000c"], ["a/one.c"]), (["-empty"], ["a/TWO.C", "empty"]),
+                (["-perm", "-4000"], ["a/TWO.C"]), (["-path", "*/c/*"], ["b/c/three.h"]),
+                (["-type", "f", "-newer", self.at("/a/one.c"), "-name", "t*"], ["b/c/three.h"]),
+                (["-maxdepth", "1", "-mindepth", "1", "-type", "d"], ["a", "b", "empty"]),
+        ]:
+            self.assertEqual(found(*tests), want, tests)
+        listed = json.loads(self.ok("find", "--json", "-name", "one.c", top).out)
+        self.assertEqual((listed[0]["type"], listed[0]["size"]), ("regular file", 1000))
+        self.fails("find", self.at("/none"), saying="No such file")
+
+    def test_du_and_df(self):
+        write(self.tree / "d" / "f", "x" * 10000)
+        write(self.tree / "d" / "e" / "g", "x" * 5000)
+        os.link(self.tree / "d" / "f", self.tree / "d" / "h")
+        self.make(options=["-b", "4096"])
+        self.assertEqual(self.ok("du", self.at("/d")).out,
+                         f"12\t{self.at('/d/e')}\n28\t{self.at('/d')}\n")
+        self.assertEqual(self.ok("du", "-s", self.at("/d")).out, f"28\t{self.at('/d')}\n")
+        self.assertIn("28.0 KiB", self.ok("du", "-hs", self.at("/d")).out)
+        self.assertEqual(json.loads(self.ok("du", "--json", "-s", "--apparent-size",
+                                            self.at("/d/e/g")).out)[0]["bytes"], 5000)
+        space = json.loads(self.ok("df", "--json", self.image).out)[0]
+        self.assertEqual(space["block_size"], 4096)
+        self.ok("rm", "-r", self.at("/d"))
+        after = json.loads(self.ok("df", "--json", self.image).out)[0]
+        self.assertEqual(after["blocks_free"] - space["blocks_free"], 28 // 4)
+        self.assertIn("Use%", self.ok("df", self.image).out)
+
+    def test_flags_are_kept_to(self):
+        write(self.tree / "f", "x")
+        self.make()
+        debugfs(self.image, "set_inode_field /f flags 0x80010")
+        f = self.at("/f")
+        for command in [["rm", f], ["mv", f, self.at("/g")], ["ln", f, self.at("/g")],
+                        ["chmod", "600", f], ["chown", "1", f], ["touch", f],
+                        ["attr", "-s", "user.a", f]]:
+            self.fails(*command, saying="Operation not permitted")
+        self.clean()
+
+    def test_read_only(self):
+        write(self.tree / "f", "x")
+        self.make(options=["-O", "quota"])
+        f = self.at("/f")
+        for command in [["rm", f], ["mv", f, self.at("/g")], ["ln", f, self.at("/g")],
+                        ["mkdir", self.at("/d")], ["chmod", "600", f], ["chown", "1", f], ["touch", f],
+                        ["cp", f, self.at("/g")], ["attr", "-s", "user.a", f]]:
+            self.fails(*command, saying="Read-only file system (`uext4 info -o rw` says why)")
+
+
+class Shell(harness.Case):
+    def sh(self, script, *options, **kwargs):
+        return harness.uext4("sh", *options, self.image, input=script.encode(), **kwargs)
+
+    def test_a_script(self):
+        self.make()
+        write(self.dir / "host file", "from the host\n")
+        script = f"""
+            # a comment
+            lcd "{self.dir}"
+            mkdir -p 'a b' c/d
+            cd a\\ b
+            put "host file" x1
+            put host* .
+            touch x2 y   # more
+            pwd
+            cat x1
+            rm x*
+            cp y ../c
+            cd ../c/d
+            ls -l ../*
+            mv ../y z
+            find .. -name *
+            get z out
+        """
+        done = self.sh(script)
+        self.assertEqual((done.status, done.err), (0, ""))
+        self.assertTrue(done.out.startswith("/a b\nfrom the host\n"), done.out)
+        self.assertEqual((self.dir / "out").read_bytes(), b"")
+        out = self.ok("find", self.at("/a b"), self.at("/c")).out
+        self.assertEqual([n[len(str(self.image)) + 1:] for n in out.splitlines()],
+                         ["/a b", "/a b/host file", "/a b/y", "/c", "/c/d", "/c/d/z"])
+        self.clean()
+
+    def test_failures_end_a_script(self):
+        self.make()
+        done = self.sh("mkdir a\nrm none\nmkdir b\n")
+        self.assertEqual(done.status, 1)
+        self.assertIn("line 2 failed: rm none", done.err)
+        done = self.sh("chmod\nbogus\nbench x\nls 'open\nls -o ro\nmkdir --help\nmkdir c\nquit\nmkdir d\n", "-k")
+        self.assertEqual(done.status, 1)
+        for text in ["missing operand", "no such command", "takes the image for itself",
+                     "a quote has no end", "mount options are those of the shell"]:
+            self.assertIn(text, done.err)
+        self.assertIn("Usage: uext4 mkdir", done.out)
+        self.assertEqual(self.ok("ls", self.at("/")).out.split(), ["a", "c", "lost+found"])
+        done = self.sh("mkdir e\n", "-r")
+        self.assertIn("Read-only file system", done.err)
+        self.clean()
+
+    def test_completion_and_history(self):
+        write(self.tree / "a dir" / "file", "contents")
+        self.make()
+        env = {"HOME": str(self.dir), "TERM": "dumb"}
+        out = harness.talk(["sh", self.image], [b"cat a\t\t\n", b"nonsense\n", b"he\tquit\n", b"quit\n"],
+                           env)
+        self.assertIn("contents", out)
+        self.assertIn("no such command", out)
+        self.assertIn("leave the shell", out)
+        self.assertIn("nonsense", (self.dir / ".uext4_history").read_text())
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Every case on a fresh directory of each target.  A step that ends in another way than the
+ * table says is shown, with the target on which it did; the case goes on, so that one
+ * difference does not hide the next.  e2fsck has the last word.
+ *
+ * As root, where loop mounts work, the kernel is the second target; without it the test
+ * says so.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/fs.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "posix.h"
+
+#define CAP(x)   (1ull << (x))
+#define ALL_CAPS (~0ull >> (63 - CAP_LAST_CAP))
+
+static const struct who people[] = {
+        {.name = "root", .caps = ALL_CAPS},
+        {.name = "weak"}, /* root without any right */
+        {.name = "u1", .uid = 1001, .gid = 1001, .groups = {2000}, .nr_groups = 1},
+        {.name = "u2", .uid = 1002, .gid = 1002, .groups = {2000, 2001}, .nr_groups = 2},
+        {.name = "u3", .uid = 1003, .gid = 1003},
+        {.name = "m1", .uid = 1001, .gid = 1001, .umask = 027},
+        {.name = "big", .uid = 3000000000, .gid = 3000000001},
+        {.name = "dac", .uid = 1009, .gid = 1009, .caps = CAP(CAP_DAC_OVERRIDE)},
+        {.name = "dacr", .uid = 1009, .gid = 1009, .caps = CAP(CAP_DAC_READ_SEARCH)},
+        {.name = "fowner", .uid = 1009, .gid = 1009, .caps = CAP(CAP_FOWNER)},
+        {.name = "fsetid", .uid = 1009, .gid = 1009, .caps = CAP(CAP_FSETID)},
+        {.name = "chowner", .uid = 1009, .gid = 1009, .caps = CAP(CAP_CHOWN)},
+        {.name = "maker", .uid = 1009, .gid = 1009, .caps = CAP(CAP_MKNOD)},
+        {.name = "setfcap", .uid = 1009, .gid = 1009, .caps = CAP(CAP_SETFCAP)},
+        {.name = "immut", .uid = 1001, .gid = 1001, .caps = CAP(CAP_LINUX_IMMUTABLE)},
+};
+
+static const struct {
+        const char *name;
+        int err;
+} errors[] = {
+        {"OK", 0},
+        {"EPERM", EPERM},
+        {"EACCES", EACCES},
+        {"ENOENT", ENOENT},
+        {"EEXIST", EEXIST},
+        {"EISDIR", EISDIR},
+        {"ENOTDIR", ENOTDIR},
+        {"ENOTEMPTY", ENOTEMPTY},
+        {"EINVAL", EINVAL},
+        {"EXDEV", EXDEV},
+        {"ENODATA", ENODATA},
+        {"EOPNOTSUPP", EOPNOTSUPP},
+        {"ENOTTY", ENOTTY},
+        {"ELOOP", ELOOP},
+        {"ENXIO", ENXIO},
+        {"ERANGE", ERANGE},
+        {"ENAMETOOLONG", ENAMETOOLONG},
+};
+
+static const char *error_name(int ret)
+{
+        for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+                if (errors[i].err == -ret)
+                        return errors[i].name;
+        }
+        return strerror(-ret);
+}
+
+/* ---- texts ---- */
+
+uint32_t posix_number(const char *text, int base)
+{
+        return (uint32_t)strtoul(text, NULL, base);
+}
+
+struct timespec posix_time(const char *text)
+{
+        struct timespec t = {.tv_nsec = UTIME_OMIT};
+        char *dot;
+
+        if (strcmp(text, "-") == 0)
+                return t;
+        t.tv_nsec = UTIME_NOW;
+        if (strcmp(text, "now") == 0)
+                return t;
+        t.tv_sec = strtoll(text, &dot, 10);
+        t.tv_nsec = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
+        return t;
+}
+
+size_t posix_value_of_text(const char *text, void *buf, size_t size)
+{
+        size_t len = strlen(text);
+
+        if (strncmp(text, "0x", 2) != 0) {
+                memcpy(buf, text, len < size ? len : size);
+                return len;
+        }
+        for (size_t i = 2; i + 2 <= len && i / 2 <= size; i += 2) {
+                const char byte[3] = {text[i], text[i + 1]};
+
+                ((uint8_t *)buf)[i / 2 - 1] = (uint8_t)strtoul(byte, NULL, 16);
+        }
+        return len / 2 - 1;
+}
+
+static const struct {
+        char letter;
+        uint16_t plain, named;
+} tags[] = {
+        {'u', ACL_USER_OBJ, ACL_USER},
+        {'g', ACL_GROUP_OBJ, ACL_GROUP},
+        {'m', ACL_MASK, ACL_MASK},
+        {'o', ACL_OTHER, ACL_OTHER},
+};
+
+static void put(uint8_t *to, uint32_t value, unsigned bytes)
+{
+        for (unsigned i = 0; i < bytes; i++)
+                to[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint32_t get(const uint8_t *from, unsigned bytes)
+{
+        uint32_t value = 0;
+
+        for (unsigned i = 0; i < bytes; i++)
+                value |= (uint32_t)from[i] << (8 * i);
+        return value;
+}
+
+size_t posix_acl_of_text(const char *text, void *buf, size_t size)
+{
+        uint8_t *to = buf;
+
+        put(to, POSIX_ACL_XATTR_VERSION, 4);
+        to += 4;
+        while (*text) {
+                const char *id = strchr(text, ':') + 1;
+                const char *perm = strchr(id, ':') + 1;
+                uint16_t tag = 0;
+
+                for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+                        if (tags[i].letter == *text)
+                                tag = *id == ':' ? tags[i].plain : tags[i].named;
+                }
+                put(to, tag, 2);
+                put(to + 2,
+                    (perm[0] == 'r' ? 4u : 0) | (perm[1] == 'w' ? 2 : 0) | (perm[2] == 'x'), 2);
+                put(to + 4, *id == ':' ? (uint32_t)ACL_UNDEFINED_ID : posix_number(id, 10), 4);
+                to += 8;
+                text = perm + 3 + (perm[3] == ',');
+        }
+        return (size_t)(to - (uint8_t *)buf);
+}
+
+void posix_acl_to_text(const void *acl, size_t size, char *text)
+{
+        const uint8_t *from = (const uint8_t *)acl + 4;
+        int used = 0;
+
+        for (; from + 8 <= (const uint8_t *)acl + size; from += 8) {
+                uint32_t tag = get(from, 2), perm = get(from + 2, 2);
+                char letter = '?', id[16] = "";
+
+                for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+                        if (tag == tags[i].plain || tag == tags[i].named)
+                                letter = tags[i].letter;
+                }
+                if (tag == ACL_USER || tag == ACL_GROUP)
+                        snprintf(id, sizeof(id), "%u", get(from + 4, 4));
+                used += snprintf(text + used, (size_t)(TEXT_SIZE - used), "%s%c:%s:%c%c%c",
+                                 used ? "," : "", letter, id, perm & 4 ? 'r' : '-',
+                                 perm & 2 ? 'w' : '-', perm & 1 ? 'x' : '-');
+        }
+}
+
+static const struct {
+        char letter;
+        uint32_t flag;
+} letters[] = {
+        {'S', FS_SYNC_FL},   {'D', FS_DIRSYNC_FL}, {'i', FS_IMMUTABLE_FL},
+        {'a', FS_APPEND_FL}, {'d', FS_NODUMP_FL},  {'A', FS_NOATIME_FL},
+        {'T', FS_TOPDIR_FL}, {'t', FS_NOTAIL_FL},  {'P', FS_PROJINHERIT_FL},
+        {'c', FS_COMPR_FL},  {'s', FS_SECRM_FL},   {'u', FS_UNRM_FL},
+};
+
+uint32_t posix_flags_change(const char *change, uint32_t flags)
+{
+        for (const char *p = change + 1; *p; p++) {
+                for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+                        if (letters[i].letter != *p)
+                                continue;
+                        if (*change == '+')
+                                flags |= letters[i].flag;
+                        else
+                                flags &= ~letters[i].flag;
+                }
+        }
+        return flags;
+}
+
+void posix_flags_to_text(uint32_t flags, char *text)
+{
+        char *to = text;
+
+        *to++ = '+';
+        for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+                if (flags & letters[i].flag)
+                        *to++ = letters[i].letter;
+        }
+        *to = '\0';
+}
+
+/* ---- steps ---- */
+
+static const struct who *who_is(const char *name)
+{
+        for (size_t i = 0; i < sizeof(people) / sizeof(people[0]); i++) {
+                if (strcmp(people[i].name, name) == 0)
+                        return &people[i];
+        }
+        fprintf(stderr, "nobody is called %s\n", name);
+        exit(1);
+}
+
+/* `line` is cut into pieces. */
+static struct step parse(char *line)
+{
+        struct step s = {.expect = "OK"};
+        char *equals = strstr(line, " = ");
+        char *rest = line;
+
+        if (equals) {
+                *equals = '\0';
+                s.expect = equals + 3;
+        }
+        s.who = who_is(strsep(&rest, " "));
+        s.op = strsep(&rest, " ");
+        while (rest && s.nr_args < MAX_ARGS)
+                s.arg[s.nr_args++] = strsep(&rest, " ");
+        return s;
+}
+
+static bool run_step(const struct target *t, const char *dir, const char *name,
+                     const char *line)
+{
+        char copy[512], text[TEXT_SIZE] = "";
+        const char *got;
+        struct step s;
+        int ret;
+
+        snprintf(copy, sizeof(copy), "%s", line);
+        s = parse(copy);
+        ret = t->run(t->arg, dir, &s, text);
+        got = ret == 0 && *text ? text : error_name(ret);
+        if (strcmp(got, s.expect) == 0)
+                return true;
+        printf("%s, %s: %s\n        it is %s\n", t->name, name, line, got);
+        return false;
+}
+
+static unsigned run_case(const struct target *t, unsigned nr)
+{
+        const struct posix_case *c = &posix_cases[nr];
+        char dir[16], line[64];
+        unsigned bad;
+
+        snprintf(dir, sizeof(dir), "/c%u", nr);
+        snprintf(line, sizeof(line), "root mkdir c%u 0777", nr);
+        bad = !run_step(t, "", c->name, line);
+        for (const char *const *step = c->steps; *step; step++)
+                bad += !run_step(t, dir, c->name, *step);
+        return bad;
+}
+
+/* ---- the whole ---- */
+
+__attribute__((format(printf, 1, 2))) static bool command(const char *format, ...)
+{
+        char text[1024];
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        return system(text) == 0;
+}
+
+static bool protects_links(void)
+{
+        FILE *f = fopen("/proc/sys/fs/protected_hardlinks", "r");
+        int on = 1;
+
+        if (f) {
+                if (fscanf(f, "%d", &on) != 1)
+                        on = 1;
+                fclose(f);
+        }
+        return on;
+}
+
+static unsigned run_all(const struct target *t, const char *only)
+{
+        bool skip_links = strcmp(t->name, "kernel") == 0 && protects_links();
+        unsigned bad = 0;
+
+        for (unsigned i = 0; i < posix_nr_cases; i++) {
+                if (skip_links && posix_cases[i].links_of_others)
+                        continue;
+                if (!only || strcmp(only, posix_cases[i].name) == 0)
+                        bad += run_case(t, i) > 0;
+        }
+        printf("%s: %zu cases, %u bad\n", t->name, posix_nr_cases, bad);
+        return bad;
+}
+
+static bool make_image(const char *image)
+{
+        return command(
+                "truncate -s 16M %s && MKE2FS_CONFIG=/dev/null mke2fs -q -F -b 4096 -I 256 "
+                "-O has_journal,extents,huge_file,dir_index,filetype,64bit,dir_nlink,"
+                "extra_isize,metadata_csum,ext_attr,large_file %s 2> /dev/null",
+                image, image);
+}
+
+static bool check_image(const char *image)
+{
+        return command("e2fsck -fn %s > %s.log 2>&1", image, image) ||
+               (command("cat %s.log", image), false);
+}
+
+int main(int argc, char **argv)
+{
+        const char *only = argc > 1 ? argv[1] : NULL;
+        const char *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+        char dir[256], image[300], uri[320], point[300];
+        unsigned bad = 0;
+        struct target t;
+
+        snprintf(dir, sizeof(dir), "%s/uext4-posix-XXXXXX", tmp);
+        if (!mkdtemp(dir) || chmod(dir, 0711) < 0)
+                return 1;
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        umask(0);
+
+        snprintf(image, sizeof(image), "%s/uext4.img", dir);
+        snprintf(uri, sizeof(uri), "file:%s", image);
+        if (!make_image(image))
+                return 1;
+        t = posix_on_uext4(uri);
+        bad += run_all(&t, only);
+        bad += posix_uext4_end(&t) != 0;
+        bad += !check_image(image);
+
+        snprintf(image, sizeof(image), "%s/kernel.img", dir);
+        snprintf(point, sizeof(point), "%s/mnt", dir);
+        if (geteuid() == 0 && make_image(image) && mkdir(point, 0755) == 0 &&
+            command("mount -t ext4 -o loop,acl,user_xattr %s %s 2> /dev/null", image, point)) {
+                t = posix_on_kernel(point);
+                bad += run_all(&t, only);
+                bad += !command("umount %s", point);
+                bad += !check_image(image);
+        } else {
+                printf("kernel: not asked: no root, or no loop mounts of ext4\n");
+        }
+        command("rm -r %s", dir);
+        return bad > 0;
+}

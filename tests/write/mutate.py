@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Take out points of order of the write path, one at a time: a test must fail.
+
+    mutate.py [NUMBER...]       all mutations, or these of the list
+
+As tests/jbd2/mutate.py, for the files in FILES, of src/ext4 where they name no folder: lines
+there with a comment "order:" must all be in the table.
+"""
+
+import concurrent.futures
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(os.environ.get("UEXT4_SOURCE_ROOT", Path(__file__).resolve().parent.parent.parent))
+sys.path.insert(0, str(ROOT / "tests/jbd2"))
+sys.dont_write_bytecode = True
+
+from mutate import FLAGS, CC, Mutation, compile_file, run, run_scenario  # noqa: E402
+
+FLAGS.append('-DUEXT4_VERSION="0"')
+LIBS = ["-lcmocka", "-luring", "-lisal", "-lpthread"]
+LAYERS = ["util", "bdev", "buf", "jbd2", "vfs", "iomap", "ext4", "lib"]
+RIG = ["change/rig.c", "change/ops.c", "change/model.c", "change/model_check.c",
+       "change/model_step.c", "change/cuts.c", "jbd2/watch.c", "write/mix.c", "write/track.c",
+       "write/held.c"]
+
+FILES = ["write.c", "write_end.c", "write_map.c", "truncate.c", "fsync.c", "data_journal.c",
+         "data_journal_flag.c", "data_journal_read.c", "cache.c", "fallocate.c",
+         "iomap/direct.c", "iomap/writeback.c", "vfs/flusher.c"]
+
+WRITE, TABLES, RACES = "write/test_write", "write/test_tables", "write/test_races"
+DATA_JOURNAL, DAX = "write/test_data_journal", "unit/test_dax"
+CACHE = "write/test_cache"
+
+
+def m(file, text, new, program, scenario, why):
+    return Mutation(file, [(text, new)], program, scenario, why)
+
+
+MUTATIONS = [
+    m("write_end.c", "ret = ext4_orphan_del(h, inode); /* order: the entry ends with the size (B41) */",
+      ";", TABLES, "extending_write_ends_its_entry_B41",
+      "the orphan entry is left behind after an extending write"),
+    m("write.c", "ret = ext4_begin_extend(inode); /* order: the entry before the blocks (B38) */",
+      ";", TABLES, "extending_write_B38_B41", "blocks behind the size without an orphan entry"),
+    m("write_end.c", "bool trim = x->is_short && x->has_new; /* order: before the entry ends (C19) */",
+      "bool trim = false;", DAX, "the_rest_of_a_short_write_goes_C19",
+      "what a short write has not used stays behind the size"),
+    m("write_end.c", "return false; /* order: data before conversion (B40) */", ";", WRITE,
+      "failed_request_of_a_batch_converts_nothing_C32", "a failed request is converted"),
+    m("write_end.c", "sync_works(works); /* order: durable before the user hears (C16) */", "",
+      RACES, "sync_comes_last_C16", "O_DSYNC is told without a sync"),
+    m("write.c", "vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: no old bytes (B45) */",
+      "", RACES, "a_buffered_write_waits_for_requests_B45",
+      "a buffered write does not wait for direct ones"),
+    m("write.c", "vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: then zeros (B36) */",
+      ";", WRITE, "part_of_a_block_waits_for_the_whole_C5",
+      "a part of a block does not wait for the rest of it"),
+    m("truncate.c", "vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: before blocks go (C11) */",
+      "", RACES, "one_thread_submits_and_changes_C11", "truncation does not wait for requests"),
+    m("fsync.c", "ret = commit(fs, tid); /* order: what finds the data is durable (B49) */", ";",
+      TABLES, "extending_write_B38_B41", "fsync commits nothing"),
+    m("fsync.c", "ret = flush(fs); /* order: the data is durable (B49) */", ";", DAX,
+      "fsync_flushes_what_was_touched", "fsync flushes nothing"),
+    m("data_journal.c", "deallocate(c, &p); /* order: before others see what was there (B4) */",
+      ";", DATA_JOURNAL, "without_memory_nothing_half_is_left",
+      "new blocks that were not filled stay in the file"),
+    m("data_journal.c",
+      "ext4_inode_map_changed(c->h, c->inode); /* order: fdatasync waits for the bytes (B6) */", "",
+      DATA_JOURNAL, "each_write_is_whole_after_a_cut",
+      "fdatasync does not wait for data in the journal"),
+    m("data_journal_flag.c",
+      "ret = jbd2_flush(inode->fs->journal); /* order: no copy comes back later */", ";",
+      DATA_JOURNAL, "the_flag_goes_on_and_off",
+      "the log has copies of a file that is not journalled any more"),
+    m("data_journal_flag.c", "ret = forget_cached(inode); /* order: nothing older is read */", ";",
+      DATA_JOURNAL, "the_flag_goes_on_and_off", "what was cached is read after direct writes"),
+    m("cache.c",
+      "from = min_t(uint64_t, from, size); /* order: the size follows all data (C20) */", ";",
+      CACHE, "the_size_does_not_pass_data_in_memory_C20",
+      "a part of the file is written back, and the size passes what comes before"),
+    m("cache.c",
+      "return vfs_pages_flush(&inode->vfs, pos, end); /* order: what is new is there (B28) */",
+      "return 0;", CACHE, "all_ways_see_each_other_B28", "direct reads do not see the cache"),
+    m("fallocate.c", "punches ? min_t(uint64_t, r->end, last) : 0, /* order: C22 */",
+      "punches ? r->end : 0,", CACHE, "the_size_outlives_punching_its_pages_C22",
+      "the page that has the end of the file is punched"),
+    m("fsync.c",
+      "int ret = vfs_pages_flush(&inode->vfs, 0, UINT64_MAX); /* order: then the commit */",
+      "int ret = 0;", CACHE, "the_size_waits_for_the_data_C20", "fsync writes nothing back"),
+    m("write_map.c", "EXT4_MAP_UNWRITTEN, /* order: data before it can be seen (C41) */",
+      "EXT4_MAP_WRITTEN,", CACHE, "blocks_are_not_seen_before_their_data_C41",
+      "blocks are written before their data is"),
+    m("iomap/direct.c",
+      "(void)!vfs_pages_invalidate(inode, dio->iocb->pos,\n"
+      "                                            dio->iocb->pos + dio->done); /* order: C16 */",
+      ";", CACHE, "what_was_read_in_a_direct_write_leaves_the_cache_B30",
+      "the cache keeps what was read during a direct write"),
+    m("iomap/writeback.c",
+      "if (ret == 0) /* order: the data before what makes it visible (C32) */", "", CACHE,
+      "an_error_is_told_each_file_once_C32", "what could not be written back is converted"),
+    m("iomap/writeback.c",
+      "vfs_pages_wait(inode, ordered, b.folios[0]->pos); /* order: C20 */", ";", CACHE,
+      "the_later_part_waits_for_the_earlier_C20", "of two who write back the later is first"),
+    m("vfs/flusher.c", "while (wait_for_others(cache, now)); /* order: all that came before */",
+      "while (0);", CACHE, "syncfs_writes_what_others_have_passed",
+      "syncfs does not write what was dirtied behind others"),
+]
+
+
+def source_of(name):
+    return Path("src") / name if "/" in name else Path("src/ext4") / name
+
+
+def copy_tree(tree):
+    for folder in ["include", "tests/change", "tests/jbd2", "tests/write", "tests/unit"] + [
+            "src/" + layer for layer in LAYERS]:
+        shutil.copytree(ROOT / folder, tree / folder)
+    (tree / "obj").mkdir()
+
+
+def build(tree, programs):
+    """Objects of the library and the rig by source, and those of the programs."""
+    sources = [p.relative_to(tree) for layer in LAYERS
+               for p in sorted((tree / "src" / layer).glob("*.c"))]
+    sources += [Path("tests") / name for name in RIG + [p + ".c" for p in programs]]
+    library = {}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for source, (obj, errors) in zip(sources, pool.map(lambda s: compile_file(tree, s), sources)):
+            if errors:
+                sys.exit("%s does not compile:\n%s" % (source, errors))
+            library[str(source)] = obj
+    return library
+
+
+def link(tree, library, program):
+    objects = [obj for source, obj in library.items()
+               if not Path(source).name.startswith("test_")]
+    exe = tree / Path(program).name
+    done = run([*CC, *FLAGS, library["tests/%s.c" % program], *objects, "-o", exe, *LIBS],
+               cwd=tree)
+    if done.returncode:
+        sys.exit("%s cannot be linked:\n%s" % (program, done.stdout))
+    return exe
+
+
+def check_table():
+    """Every marked line of the sources is in a mutation, and every mutation's text there."""
+    bad = []
+    texts = {name: (ROOT / source_of(name)).read_text() for name in FILES}
+    for name, text in texts.items():
+        for mark in re.findall(r"/\* order: .*\*/", text):
+            if not any(mu.file == name and mark in mu.edits[0][0] for mu in MUTATIONS):
+                bad.append("%s: no mutation for: %s" % (name, mark))
+    for mu in MUTATIONS:
+        if texts.get(mu.file, "").count(mu.edits[0][0]) != 1:
+            bad.append("%s: not there once: %s" % (mu.file, mu.edits[0][0]))
+    return bad
+
+
+def mutate(tree, library, mu):
+    """What was seen, or None."""
+    source = source_of(mu.file)
+    good = (tree / source).read_text()
+    (tree / source).write_text(good.replace(*mu.edits[0]))
+    _, errors = compile_file(tree, source)
+    seen = run_scenario(link(tree, library, mu.program), mu.scenario) if not errors else None
+    (tree / source).write_text(good)
+    compile_file(tree, source)
+    return seen, errors
+
+
+def main():
+    wanted = [int(arg) for arg in sys.argv[1:]] or range(1, len(MUTATIONS) + 1)
+    failures = check_table()
+    for text in failures:
+        print("FAIL table: " + text, flush=True)
+    if failures:
+        return 1
+    with tempfile.TemporaryDirectory(prefix="uext4-mutate-") as name:
+        tree = Path(name)
+        copy_tree(tree)
+        library = build(tree, sorted({MUTATIONS[n - 1].program for n in wanted}))
+        for program, scenario in sorted({(MUTATIONS[n - 1].program, MUTATIONS[n - 1].scenario)
+                                         for n in wanted}):
+            seen = run_scenario(link(tree, library, program), scenario)
+            if seen:
+                failures.append(scenario)
+                print("FAIL without any mutation: %s: %s" % (scenario, seen), flush=True)
+        for number in wanted:
+            mu = MUTATIONS[number - 1]
+            seen, errors = mutate(tree, library, mu)
+            if not seen:
+                failures.append(mu.why)
+            print("%s %2d %s: %s: %s: %s" % ("ok  " if seen else "FAIL", number, mu.file, mu.why,
+                                             mu.scenario, errors or seen or "nothing was seen"),
+                  flush=True)
+    print("%d mutations, %d failures" % (len(wanted), len(failures)))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
