@@ -53,6 +53,7 @@ bench: ## measure reading and writing beside the raw device, print the table
 	@scripts/install-deps bench
 	@$(MAKE) --no-print-directory build
 	@bench/run $(BUILD)/uext4
+	@echo; bench/tree $(BUILD)/uext4
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS
