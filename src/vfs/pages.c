@@ -278,9 +278,8 @@ struct folio *vfs_pages_take_dirty(struct vfs_inode *inode, uint64_t from, uint6
                 folio_get(f);
                 atomic_store_explicit(&f->is_writeback, true, memory_order_release);
                 atomic_fetch_add(&cache_of(inode)->dirty_bytes, f->size);
+                pages->nr_writeback++; /* order: there is something due at each moment */
                 leave_dirty(f);
-                pages->nr_writeback++;
-                count_due(pages);
         }
         mtx_unlock(&pages->lock);
         return f;

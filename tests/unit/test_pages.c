@@ -620,6 +620,54 @@ static void files_go_while_room_is_made(void **state)
         t_done(c.t);
 }
 
+/* From being dirty to being written a file has something dirty, at each moment: who sees that
+ * it has not takes the device for right. */
+struct steady {
+        struct t_file *t;
+        _Atomic uint64_t nr; /* odd while something is dirty or being written */
+        atomic_bool is_over;
+};
+
+static void dirty_and_write(struct steady *s)
+{
+        for (unsigned i = 0; i < 300000; i++) {
+                struct folio *f;
+
+                t_dirty(s->t, 0, 4096);
+                atomic_fetch_add(&s->nr, 1);
+                f = vfs_pages_take_dirty(&s->t->inode, 0, UINT64_MAX);
+                T_CHECK(f);
+                atomic_fetch_add(&s->nr, 1);
+                mtx_lock(&f->lock);
+                folio_clear_dirty(f);
+                mtx_unlock(&f->lock);
+                vfs_pages_written(f);
+        }
+        atomic_store(&s->is_over, true);
+}
+
+static void stay_dirty(void *arg, unsigned n)
+{
+        struct steady *s = arg;
+
+        if (n == 0)
+                dirty_and_write(s);
+        while (!atomic_load(&s->is_over)) {
+                const uint64_t nr = atomic_load(&s->nr);
+                const bool has = vfs_has_dirty(&s->t->inode.pages);
+
+                T_CHECK(has || nr % 2 == 0 || atomic_load(&s->nr) != nr);
+        }
+}
+
+static void what_is_taken_stays_due(void **state)
+{
+        struct steady s = {.t = t_new(12, 1 << 20)};
+
+        t_run_threads(2, stay_dirty, &s);
+        t_done(s.t);
+}
+
 static void use_pages(void *arg, unsigned n)
 {
         struct t_file *t = arg;
@@ -689,6 +737,7 @@ int main(void)
                 cmocka_unit_test(the_bound_holds),
                 cmocka_unit_test(what_is_held_stays_over_the_bound),
                 cmocka_unit_test(files_go_while_room_is_made),
+                cmocka_unit_test(what_is_taken_stays_due),
                 cmocka_unit_test(threads_use_one_file),
         };
 
