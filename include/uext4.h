@@ -58,6 +58,9 @@ UEXT4_API const char *uext4_version(void);
  *                      image (not with rw)
  *   journal_path=URI   the external journal of this file system
  *   meta_cache=BYTES   bound of the metadata cache's memory (default 8M); K, M, G
+ *   page_cache=BYTES   bound of the memory for files' contents (default 256M, at least 1M); K,
+ *                      M, G.  A quarter of it may be dirty before it is written back, a half
+ *                      before writers wait
  *   dax[=always | inode | never]
  *                      files on a device that is memory (mem:, mmap:) are read and written by
  *                      copying, with O_DIRECT or not, at any alignment, and can be mapped
@@ -77,6 +80,9 @@ UEXT4_API const char *uext4_version(void);
  *                      stop writing, or end this process by abort(3)
  *   data=ordered | writeback | journal
  *                      needs a journal
+ *   delalloc | nodelalloc
+ *                      buffered writes have space promised, and get blocks when they are
+ *                      written back, which is the default; or at once (of files with extents)
  *   relatime | strictatime | noatime
  *                      whether reading changes access times: when they are not later than
  *                      the file's other times or a day old, which is the default; always;
@@ -395,7 +401,8 @@ UEXT4_API struct uext4_inode *uext4_file_inode(struct uext4_file *file);
 /*
  * As preadv2(2) at a position.  `flags`: RWF_NOWAIT (never sleeps for a lock or metadata:
  * -EAGAIN before anything was done; the data itself may be waited for), RWF_HIPRI (accepted, a
- * hint).  Other flags are -EOPNOTSUPP.
+ * hint).  Other flags are -EOPNOTSUPP.  Without O_DIRECT, RWF_NOWAIT reads what is in the page
+ * cache.
  *
  * With O_DIRECT, position, total length and each buffer must be aligned as
  * uext4_stat says, else -EINVAL (B27): never a silent fallback.  Returns the bytes read,
@@ -420,8 +427,11 @@ UEXT4_API ssize_t uext4_pread(struct uext4_file *file, void *buf, size_t len, ui
  * Without O_DIRECT any position and memory will do; RWF_NOWAIT is -EOPNOTSUPP then.
  *
  * Returns the bytes written; fewer than asked for when space ran out, or an error came,
- * behind them.  They can be read from now on, and are on the device; they are durable after
- * uext4_fdatasync(), or with O_DSYNC, also of the request.  -ENOSPC, -EFBIG; -EPERM, -EROFS.
+ * behind them.  They can be read from now on, and those of direct requests are on the device;
+ * they are durable after uext4_fdatasync(), or with O_DSYNC, also of the request.  What is
+ * written buffered has its space then, so that ENOSPC comes from here and not later (but see
+ * `nodelalloc`); an error of its writing back is told by uext4_fsync().  -ENOSPC, -EFBIG;
+ * -EPERM, -EROFS.
  */
 UEXT4_API ssize_t uext4_pwritev2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
                                  uint64_t pos, int flags);
@@ -429,9 +439,22 @@ UEXT4_API ssize_t uext4_pwrite(struct uext4_file *file, const void *buf, size_t 
                                uint64_t pos);
 
 /*
+ * As copy_file_range(2): copy `len` bytes of `in` from in_pos on to out_pos of `out`, which may
+ * be the same file where the ranges do not overlap (-EINVAL).  Through the page cache, also of
+ * files that are open with O_DIRECT; holes become zeros.  Returns the bytes copied, which end
+ * where `in` ends, or behind which an error came; 0 at the end of `in`.  -EBADF: not open for
+ * that, or `out` with O_APPEND; -EXDEV: of two mounts; and as reads and writes.
+ */
+UEXT4_API ssize_t uext4_copy_range(struct uext4_file *in, uint64_t in_pos,
+                                   struct uext4_file *out, uint64_t out_pos, size_t len);
+
+/*
  * Make durable what was written, with what it takes to find it (fdatasync), and the times
- * (fsync).  The file may be open read-only.  On a mount that does not write it does nothing.
- * -EROFS when an error has ended writing.
+ * (fsync): from whichever open file.  The file may be open read-only.  On a mount that does
+ * not write it does nothing.  -EROFS when an error has ended writing.
+ *
+ * An error of writing back what was written buffered, -EIO and others, is told to each file
+ * that was open then, once, whoever met it; the data it was about is lost.
  */
 UEXT4_API int uext4_fsync(struct uext4_file *file);
 UEXT4_API int uext4_fdatasync(struct uext4_file *file);
@@ -480,13 +503,14 @@ UEXT4_API int uext4_truncate(struct uext4_file *file, uint64_t size);
  * As fallocate(2), on a file that is open for writing (-EBADF): `mode` is one of the
  * FALLOC_FL_* of linux/falloc.h or 0, pos and len are bytes, len > 0 (-EINVAL).
  *
- *   0                           allocate what is not; the size grows to pos + len
- *   FALLOC_FL_ZERO_RANGE        the range becomes zeros that need no room on the device
- *   FALLOC_FL_KEEP_SIZE         with either of these: the size stays, space behind it too
- *   FALLOC_FL_PUNCH_HOLE        with KEEP_SIZE: free what is whole blocks, zero the rest;
- * nothing is done behind the end of the file FALLOC_FL_WRITE_ZEROES      allocate, and write
- * zeros to the device FALLOC_FL_COLLAPSE_RANGE    take the range out, what is behind it moves
- * down FALLOC_FL_INSERT_RANGE      insert a hole, what is behind pos moves up
+ * - 0: allocate what is not; the size grows to pos + len
+ * - FALLOC_FL_ZERO_RANGE: the range becomes zeros that need no room on the device
+ * - FALLOC_FL_KEEP_SIZE, with either of these: the size stays, space behind it too
+ * - FALLOC_FL_PUNCH_HOLE with KEEP_SIZE: free what is whole blocks, zero the rest; nothing is
+ *   done behind the end of the file
+ * - FALLOC_FL_WRITE_ZEROES: allocate, and write zeros to the device
+ * - FALLOC_FL_COLLAPSE_RANGE: take the range out, what is behind it moves down
+ * - FALLOC_FL_INSERT_RANGE: insert a hole, what is behind pos moves up
  *
  * Collapse and insert need whole clusters and a range, or pos, before the end of the file:
  * -EINVAL.  Other modes, FALLOC_FL_UNSHARE_RANGE among them, and all but punching for

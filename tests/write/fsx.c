@@ -483,15 +483,39 @@ static void do_collapse(struct run *r)
 static void do_insert(struct run *r)
 {
         uint64_t pos, len;
+        int ret;
 
         range(r, r->config->cluster, &pos, &len);
         if (len == 0 || pos >= r->size || r->size + len > MAX_SIZE)
                 return;
         say(r, "insert", pos, len);
-        check(r, "insert", uext4_fallocate(r->direct, FALLOC_FL_INSERT_RANGE, pos, len), 0);
+        ret = uext4_fallocate(r->direct, FALLOC_FL_INSERT_RANGE, pos, len);
+        if (ret == -ENOSPC) { /* for a node, when an extent is cut in two; nothing was done */
+                r->nr_full++;
+                return;
+        }
+        check(r, "insert", ret, 0);
         memmove(r->model + pos + len, r->model + pos, r->size - pos);
         memset(r->model + pos, 0, len);
         r->size += len;
+}
+
+/* The same by the call for it, of places that do not overlap. */
+static void copy_range(struct run *r, uint64_t from, uint64_t to, uint64_t len)
+{
+        const uint64_t n = from < r->size ? (len < r->size - from ? len : r->size - from) : 0;
+        int64_t ret = uext4_copy_range(r->buffered, from, r->buffered, to, len);
+
+        if (ret == -ENOSPC) {
+                r->nr_full++;
+                return;
+        }
+        if (ret < 0 || (uint64_t)ret > n || (ret == 0 && n > 0))
+                fail(r, "copy range", ret, (int64_t)n);
+        if (ret == 0)
+                return;
+        memcpy(r->buf, r->model + from, (size_t)ret);
+        model_write(r, to, r->buf, (uint64_t)ret);
 }
 
 /* From one place of the file to another, through memory. */
@@ -505,6 +529,10 @@ static void do_copy(struct run *r)
         range(r, unit, &to, &to_len);
         len = len < to_len ? len : to_len;
         say(r, "copy", from, len);
+        if (unit == 1 && (from + len <= to || to + len <= from) && rnd(r, 2)) {
+                copy_range(r, from, to, len);
+                return;
+        }
         n = uext4_pread(unit == 1 ? r->buffered : r->direct, r->buf, len, from);
         if (n < 0)
                 fail(r, "copy: read", n, (int64_t)len);
