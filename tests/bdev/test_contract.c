@@ -1169,7 +1169,7 @@ static void helpers_and_owner_share_the_work(void **state)
         struct fixture *fx = *state;
 
         for (int owner_drives = 0; owner_drives < 2; owner_drives++) {
-                struct load *load = load_new(fx, 16, 30);
+                struct load *load = load_new(fx, 16, 12);
                 struct helping how[3] = {{load, -1}, {load, 50000}, {load, 0}};
                 pthread_t helpers[3];
 

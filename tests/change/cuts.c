@@ -142,6 +142,14 @@ static void check_second_cuts(struct cutter *cut, bool junk, const char *how)
  * sectors that belong together.  No file system outlives that in the blocks that say where all
  * else is: they count on being written whole or not at all.
  */
+static void mend_sectors(struct cutter *cut, size_t pos, size_t len)
+{
+        const size_t end = round_up_pow2(pos + len, 512);
+
+        for (pos = round_down_pow2(pos, 512); pos < end; pos += 512)
+                mend_one(cut->image + pos, cut->safe + pos, cut->all + pos, 512);
+}
+
 static void mend(struct cutter *cut)
 {
         mend_one(cut->image + EXT4_SUPER_OFFSET, cut->safe + EXT4_SUPER_OFFSET,
@@ -149,6 +157,8 @@ static void mend(struct cutter *cut)
         if (cut->log_super)
                 mend_one(cut->image + cut->log_super, cut->safe + cut->log_super,
                          cut->all + cut->log_super, 1024);
+        mend_sectors(cut, cut->groups, cut->groups_len);
+        mend_sectors(cut, cut->log_inode, cut->log_inode_len);
 }
 
 static void look_at(struct cutter *cut, enum uext4_bdev_sim_mode mode, uint32_t junk_percent)
@@ -230,9 +240,27 @@ static size_t find_log_super(const struct t_image *img)
         return 0;
 }
 
+#define JOURNAL_INO 8u
+
+/* What leads to the journal: the group descriptors, and its inode. */
+static void find_way_to_log(struct cutter *cut, const struct t_image *img)
+{
+        const struct ext4_super_block *sb = (const void *)(img->data + EXT4_SUPER_OFFSET);
+        const size_t block = (size_t)1024 << le32_get(sb->s_log_block_size);
+        const struct ext4_group_desc *gd;
+
+        cut->groups = ((size_t)le32_get(sb->s_first_data_block) + 1) * block;
+        cut->groups_len = block;
+        gd = (const void *)(img->data + cut->groups);
+        cut->log_inode_len = le16_get(sb->s_inode_size);
+        cut->log_inode = (size_t)le32_get(gd->bg_inode_table_lo) * block +
+                         (JOURNAL_INO - 1) * cut->log_inode_len;
+}
+
 void cutter_open(struct cutter *cut, const struct t_image *img)
 {
         cut->size = img->size;
+        find_way_to_log(cut, img);
         cut->log_super = find_log_super(img);
         cut->image = t_alloc(img->size);
         cut->work = t_alloc(img->size);

@@ -28,6 +28,7 @@ struct cutter {
         struct watch_hook hook;
         pthread_mutex_t lock;
         size_t size, log_super;
+        size_t groups, groups_len, log_inode, log_inode_len; /* what leads to the log, bytes */
         char *image, *work, *safe, *all;
         uint32_t last_crc;
         uint64_t last_ops;

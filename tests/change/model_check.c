@@ -93,9 +93,16 @@ int model_enter(struct model *md)
 
 /* ---- after a cut ---- */
 
-static bool is_state(const struct model_state *s, const uint8_t *bytes, uint64_t size)
+/*
+ * A file that is cut inside a sector has the rest of that made zeros, in place: if the power
+ * goes then, a device that leaves junk leaves it in the whole sector.
+ */
+static bool is_state(const struct model_state *s, const uint8_t *bytes, uint64_t size,
+                     bool junk)
 {
-        return s->exists && s->size == size && memcmp(s->bytes, bytes, (size_t)size) == 0;
+        const uint64_t safe = junk ? round_down_pow2(size, 512) : size;
+
+        return s->exists && s->size == size && memcmp(s->bytes, bytes, (size_t)safe) == 0;
 }
 
 static bool size_is_possible(const struct model_file *f, uint64_t size)
@@ -156,7 +163,7 @@ static const char *check_found(const struct model_file *f, const uint8_t *bytes,
 {
         *ret_at = 0;
         for (size_t i = 0; i < f->nr; i++) {
-                if (is_state(&f->states[i], bytes, size))
+                if (is_state(&f->states[i], bytes, size, junk))
                         return NULL;
         }
         if (rig_has_pattern(bytes, (size_t)size))
