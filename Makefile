@@ -11,6 +11,7 @@ BUILD := build
 # What a user wants; the tests are built by `make check`.
 PRODUCT := uext4:executable uext4:static_library uext4:shared_library
 FUZZ_SECONDS ?= 60
+BENCH_SIZE ?= 1G
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
@@ -21,6 +22,7 @@ help: ## show this list
 	@echo
 	@echo '  IMAGE=PATH      with run: read and checksum this image, and write nothing'
 	@echo '  PREFIX=DIR      with install: where to (default /usr/local); DESTDIR is put before it'
+	@echo '  BENCH_SIZE=SIZE with bench: the file of buffered I/O, a multiple of 1M (default $(BENCH_SIZE))'
 	@echo '  FUZZ_SECONDS=N  with fuzz: time for each target (default $(FUZZ_SECONDS))'
 	@echo '  UEXT4_SEED=N    with check, check-long, fuzz: repeat a run that used random numbers'
 
@@ -49,11 +51,13 @@ check-long: ## run every test in the same builds, the slow ones too
 	@scripts/check --long
 
 .PHONY: bench
-bench: ## measure reading and writing beside the raw device, print the table
+bench: ## measure uext4 beside the raw device, the kernel and others, print the tables
 	@scripts/install-deps bench
 	@$(MAKE) --no-print-directory build
+	@meson compile -C $(BUILD) bench-buffered
 	@bench/run $(BUILD)/uext4
 	@echo; bench/tree $(BUILD)/uext4
+	@echo; bench/buffered $(BUILD)/bench/bench-buffered --size=$(BENCH_SIZE)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS
