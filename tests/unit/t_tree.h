@@ -19,13 +19,6 @@ struct t_tree {
         struct t_log log;
 };
 
-static inline bool t_is_long(void)
-{
-        const char *text = getenv("UEXT4_LONG");
-
-        return text && *text && strcmp(text, "0") != 0;
-}
-
 static inline void t_tree_mount(struct t_tree *t)
 {
         struct uext4_mount_params params = {

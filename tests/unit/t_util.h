@@ -115,15 +115,32 @@ static inline uint64_t t_below(uint64_t *state, uint64_t n)
 
 /* ---- how much ---- */
 
+static inline bool t_is_long(void)
+{
+        const char *all = getenv("UEXT4_LONG");
+
+        return all && *all && strcmp(all, "0") != 0;
+}
+
+/* How many random operations: UEXT4_OPS, or a million in a long run. */
+static inline unsigned t_nr_ops(unsigned quick)
+{
+        const char *text = getenv("UEXT4_OPS");
+
+        if (text && *text)
+                return (unsigned)strtoul(text, NULL, 0);
+        return t_is_long() ? 1000000 : quick;
+}
+
 /*
  * The step of a sweep over every request: 1, or `less` where UEXT4_EFFORT=less says that
  * another build has made the full sweep.  A long run is always full.
  */
 static inline unsigned t_sweep_step(unsigned less)
 {
-        const char *effort = getenv("UEXT4_EFFORT"), *all = getenv("UEXT4_LONG");
+        const char *effort = getenv("UEXT4_EFFORT");
 
-        if (all && *all && strcmp(all, "0") != 0)
+        if (t_is_long())
                 return 1;
         return effort && strcmp(effort, "less") == 0 ? less : 1;
 }

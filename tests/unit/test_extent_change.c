@@ -343,8 +343,7 @@ static const struct t_config configs[] = {
 
 static void random_changes_equal_the_array(void **state)
 {
-        const char *text = getenv("UEXT4_OPS");
-        unsigned ops = text && *text ? (unsigned)strtoul(text, NULL, 0) : 3000;
+        const unsigned ops = t_nr_ops(3000);
         struct file *f = t_alloc(sizeof(*f));
         uint64_t seed = t_seed();
 

@@ -7,7 +7,7 @@
  * A leaf is written as a text: "0+4@100w 8+2@300u" is the written extent of the logical blocks
  * 0 to 3 at block 100, and the unwritten one of 8 and 9 at block 300.
  *
- * UEXT4_OPS sets how many random changes are made.
+ * UEXT4_OPS sets how many random changes are made; with UEXT4_LONG=1 it is a million.
  */
 
 #include "ext4/extent_edit.h"
@@ -509,8 +509,7 @@ static void random_step(struct random_test *t)
 static void random_changes_equal_the_array(void **state)
 {
         static const unsigned rooms[] = {MAX_ENTRIES, 84, 5};
-        const char *text = getenv("UEXT4_OPS");
-        unsigned ops = text && *text ? (unsigned)strtoul(text, NULL, 0) : 100000;
+        const unsigned ops = t_nr_ops(100000);
         struct random_test *t = t_alloc(sizeof(*t));
 
         t->rand = t_seed();

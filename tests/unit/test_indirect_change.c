@@ -185,8 +185,7 @@ static void random_step(struct file *f)
 
 static void random_changes_equal_the_array(void **state)
 {
-        const char *text = getenv("UEXT4_OPS");
-        unsigned ops = text && *text ? (unsigned)strtoul(text, NULL, 0) : 4000;
+        const unsigned ops = t_nr_ops(4000);
         struct file *f = t_alloc(sizeof(*f));
         uint64_t seed = t_seed();
 
