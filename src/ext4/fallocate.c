@@ -346,6 +346,22 @@ static int run_mode(struct range *r, int mode)
         }
 }
 
+/*
+ * B16, for what takes a block for a node when an extent is cut in two: making zeros can be done
+ * once more, and inserting has done nothing when it says -ENOSPC.
+ */
+static int run_retrying(struct range *r, int mode)
+{
+        const bool again = mode & (FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE);
+        int tries = 0;
+        int ret;
+
+        do {
+                ret = run_mode(r, mode);
+        } while (ret == -ENOSPC && again && ext4_balloc_retry(r->inode->fs, &tries) > 0);
+        return ret;
+}
+
 static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len)
 {
         struct range r = {
@@ -375,7 +391,7 @@ static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, ui
         if (!(mode & FALLOC_FL_KEEP_SIZE))
                 r.new_size = r.end;
         leave_cache(&r, mode);
-        return run_mode(&r, mode);
+        return run_retrying(&r, mode);
 }
 
 /* What gets another place, or none: the range, or all from there on. */
