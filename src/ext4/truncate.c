@@ -157,7 +157,13 @@ int ext4_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
         return 0;
 }
 
-int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
+enum times {
+        KEEP_TIMES,
+        TOUCH_TIMES,
+};
+
+static int grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size,
+                          enum times times)
 {
         struct ext4_iloc loc;
         int ret = ext4_inode_begin(h, inode, &loc);
@@ -167,14 +173,24 @@ int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_
         rwsem_write_lock(&inode->map_lock);
         if (size > inode->disk_size)
                 ret = ext4_grow(h, inode, size);
-        if (ret == 0) {
+        if (ret == 0 && times == TOUCH_TIMES)
                 ext4_touch_changed(inode);
+        if (ret == 0)
                 ext4_inode_store(h, inode, &loc);
-        } else {
+        else
                 ext4_iloc_put(&loc);
-        }
         rwsem_write_unlock(&inode->map_lock);
         return ret;
+}
+
+int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
+{
+        return grow_and_store(h, inode, size, TOUCH_TIMES);
+}
+
+int ext4_grow_on_disk(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
+{
+        return grow_and_store(h, inode, size, KEEP_TIMES);
 }
 
 /* ---- up ---- */

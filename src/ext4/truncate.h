@@ -79,6 +79,10 @@ must_check int ext4_grow(struct jbd2_handle *h, struct ext4_inode *inode, uint64
 must_check int ext4_grow_and_store(struct jbd2_handle *h, struct ext4_inode *inode,
                                    uint64_t size);
 
+/* The same, but the times stay as they are: for data that was written before. */
+must_check int ext4_grow_on_disk(struct jbd2_handle *h, struct ext4_inode *inode,
+                                 uint64_t size);
+
 /* mtime and ctime are now. */
 void ext4_touch_changed(struct ext4_inode *inode);
 

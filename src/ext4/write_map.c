@@ -326,25 +326,6 @@ static int unwritten_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t l
         return ret;
 }
 
-/* The size on disk follows the data; the times are those of the write. */
-static int grow_on_disk(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t end)
-{
-        struct ext4_iloc loc;
-        int ret = ext4_inode_begin(h, inode, &loc);
-
-        if (ret < 0)
-                return ret;
-        rwsem_write_lock(&inode->map_lock);
-        if (end > inode->disk_size)
-                ret = ext4_grow(h, inode, end);
-        if (ret == 0)
-                ext4_inode_store(h, inode, &loc);
-        else
-                ext4_iloc_put(&loc);
-        rwsem_write_unlock(&inode->map_lock);
-        return ret;
-}
-
 /* Blocks become written, and the file as long as what was written: in one transaction, so that
  * there are no written blocks behind the size (C21). */
 static int convert_and_grow(struct ext4_inode *inode, uint64_t pos, uint64_t end,
@@ -359,7 +340,7 @@ static int convert_and_grow(struct ext4_inode *inode, uint64_t pos, uint64_t end
         if (is_unwritten)
                 ret = ext4_write_convert_kept(h, inode, pos, end, rest);
         if (ret == 0)
-                ret = grow_on_disk(h, inode, end);
+                ret = ext4_grow_on_disk(h, inode, end);
         return first_error(ret, jbd2_stop(h));
 }
 
@@ -412,7 +393,7 @@ static int held_end(struct ext4_inode *inode, uint64_t pos, uint64_t done,
                               map->offset + map->length);
 
         if (ret == 0 && done > 0)
-                ret = grow_on_disk(h, inode, pos + done);
+                ret = ext4_grow_on_disk(h, inode, pos + done);
         return first_error(ret, jbd2_stop(h));
 }
 
