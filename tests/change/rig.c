@@ -258,8 +258,3 @@ uint64_t rig_number(const char *variable, uint64_t otherwise)
 
         return text && *text ? strtoull(text, NULL, 0) : otherwise;
 }
-
-bool rig_is_long(void)
-{
-        return rig_number("UEXT4_LONG", 0) != 0;
-}

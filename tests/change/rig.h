@@ -65,7 +65,6 @@ struct uext4_bdev *rig_open_image(const struct t_image *img);
 
 /* ---- switches ---- */
 
-bool rig_is_long(void);
 uint64_t rig_number(const char *variable, uint64_t otherwise);
 
 #endif

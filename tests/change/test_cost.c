@@ -251,7 +251,7 @@ static struct cost make_and_remove(unsigned nr)
  */
 static void removing_extents_is_linear(void **state)
 {
-        const unsigned nr = rig_is_long() ? 1000000 : 20000;
+        const unsigned nr = t_is_long() ? 1000000 : 20000;
         const struct cost half = make_and_remove(nr / 2), whole = make_and_remove(nr);
 
         at_most(whole.logged, nr / 40 + nr / 2000 + 40);

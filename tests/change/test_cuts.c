@@ -401,9 +401,9 @@ static void end(struct stage *s)
 
 static void set_looks(struct cutter *cut)
 {
-        cut->nr_random = rig_is_long() ? 8 : 2;
-        cut->fsck_one_in = rig_is_long() ? 2 : 8;
-        cut->second_one_in = rig_is_long() ? 4 : 24;
+        cut->nr_random = t_is_long() ? 8 : 2;
+        cut->fsck_one_in = t_is_long() ? 2 : 8;
+        cut->second_one_in = t_is_long() ? 4 : 24;
 }
 
 static bool is_wanted(const char *name)
@@ -576,8 +576,8 @@ static void random_run(unsigned which, uint64_t seed, uint64_t points)
 static void seeded_points_of_random_runs(void **state)
 {
         const uint64_t seed = t_seed();
-        const uint64_t rounds = rig_number("UEXT4_ROUNDS", rig_is_long() ? 50 : 1);
-        const uint64_t points = rig_is_long() ? 25 : 13;
+        const uint64_t rounds = rig_number("UEXT4_ROUNDS", t_is_long() ? 50 : 1);
+        const uint64_t points = t_is_long() ? 25 : 13;
 
         for (uint64_t n = 0; n < rounds; n++) {
                 for (unsigned i = 0; i < ARRAY_LEN(runs); i++) {

@@ -181,7 +181,7 @@ static void begin(struct sweep *s, const struct config *config)
         make_image(s);
         s->cut.name = config->name;
         s->cut.rand = t_seed();
-        s->cut.fsck_one_in = rig_is_long() ? 1 : 2;
+        s->cut.fsck_one_in = t_is_long() ? 1 : 2;
         cutter_open(&s->cut, &s->img);
 }
 

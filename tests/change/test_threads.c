@@ -86,7 +86,7 @@ static void run(uint64_t size, const char *options, const char *mount)
 
         T_CHECK(rig_mount(&team->m, dev, mount) == 0);
         T_CHECK(rig_fs(&team->m)->journal);
-        team->nr_steps = rig_is_long() ? 2000 : 160;
+        team->nr_steps = t_is_long() ? 2000 : 160;
         for (unsigned n = 0; n < NR_THREADS; n++) {
                 char dir[16];
 

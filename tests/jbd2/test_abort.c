@@ -136,7 +136,7 @@ static void nothing_is_lost_when_a_request_fails(void **state)
         c.seed = t_seed();
         sweep(c, RIG_FS, all_ops, 60, 1);
         c.seed++;
-        sweep(c, RIG_FS, all_ops, 500, rig_is_long() ? 1 : 7);
+        sweep(c, RIG_FS, all_ops, 500, t_is_long() ? 1 : 7);
 }
 
 static void a_device_of_its_own_may_fail(void **state)
@@ -145,7 +145,7 @@ static void a_device_of_its_own_may_fail(void **state)
 
         c.seed = t_seed();
         for (enum rig_dev which = RIG_FS; which < RIG_NR_DEVS; which++)
-                sweep(c, which, all_ops, 500, rig_is_long() ? 1 : 5);
+                sweep(c, which, all_ops, 500, t_is_long() ? 1 : 5);
 }
 
 static void without_a_log_a_request_may_fail(void **state)

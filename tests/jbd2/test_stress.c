@@ -93,7 +93,7 @@ static void every_request_of_a_window_can_be_cut(void **state)
 
         how.first = 300; /* when the log has wrapped */
         for (size_t i = 0; i < rig_nr_formats; i++)
-                run_window(rig_formats[i], &how, seed + i, rig_is_long() ? 1300 : 460);
+                run_window(rig_formats[i], &how, seed + i, t_is_long() ? 1300 : 460);
 }
 
 static void a_thousand_requests_can_be_cut(void **state)
@@ -112,10 +112,10 @@ static void all_subsets_survive_over_short_windows(void **state)
         const uint64_t seed = t_seed();
 
         how.first = 400;
-        run_window(rig_plain(264, 0), &how, seed, rig_is_long() ? 1400 : 460);
+        run_window(rig_plain(264, 0), &how, seed, t_is_long() ? 1400 : 460);
         for (size_t i = 0; i < rig_nr_formats; i++)
                 if (rig_formats[i].external)
-                        run_window(rig_formats[i], &how, seed, rig_is_long() ? 1400 : 430);
+                        run_window(rig_formats[i], &how, seed, t_is_long() ? 1400 : 430);
 }
 
 static void seeded_points_can_be_cut(void **state)
@@ -124,7 +124,7 @@ static void seeded_points_can_be_cut(void **state)
                 .last = UINT64_MAX, .one_in = 16, .nr_random = 3, .second_one_in = 32};
         const uint64_t seed = t_seed();
 
-        for (unsigned n = 0; n < (rig_is_long() ? 80 : 4); n++)
+        for (unsigned n = 0; n < (t_is_long() ? 80 : 4); n++)
                 run_window(rig_formats[(seed + n) % rig_nr_formats], &how, seed + 1000 * n,
                            2000);
 }
@@ -138,11 +138,11 @@ static void a_log_without_other_flushes_can_be_cut(void **state)
         const uint64_t seed = t_seed();
         struct cutter how = quick_look;
 
-        for (size_t i = 0; i < rig_nr_formats; i += rig_is_long() ? 1 : 3) {
+        for (size_t i = 0; i < rig_nr_formats; i += t_is_long() ? 1 : 3) {
                 struct rig_config c = rig_formats[i];
 
                 c.no_waits = true;
-                run_window(c, &how, seed + i, rig_is_long() ? 2000 : 400);
+                run_window(c, &how, seed + i, t_is_long() ? 2000 : 400);
         }
 }
 
@@ -222,7 +222,7 @@ static void a_recovered_journal_goes_on(void **state)
 
         for (size_t i = 0; i < rig_nr_formats; i++)
                 if (!rig_formats[i].external)
-                        life_goes_on(rig_formats[i], seed + i, rig_is_long() ? 300 : 12);
+                        life_goes_on(rig_formats[i], seed + i, t_is_long() ? 300 : 12);
 }
 
 int main(void)

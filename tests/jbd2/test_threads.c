@@ -114,7 +114,7 @@ static void threads_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (rig_is_long() ? 300 : 3); i++) {
+        for (size_t i = 0; i < (t_is_long() ? 300 : 3); i++) {
                 struct rig_config c = crowded(i * 4 + 1, seed + i);
 
                 c.commit_ms = i % 2 ? 3 : 0;
@@ -126,7 +126,7 @@ static void threads_that_never_wait_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (rig_is_long() ? 100 : 2); i++) {
+        for (size_t i = 0; i < (t_is_long() ? 100 : 2); i++) {
                 struct rig_config c = crowded(i * 5, seed + i);
 
                 c.no_waits = true;
@@ -149,7 +149,7 @@ static void many_blocks_are_cut(void **state)
 {
         const uint64_t seed = t_seed();
 
-        for (size_t i = 0; i < (rig_is_long() ? 10 : 1); i++) {
+        for (size_t i = 0; i < (t_is_long() ? 10 : 1); i++) {
                 struct rig_config c = crowded(i + 6, seed + i);
                 struct crowd *cr = new_crowd();
 
@@ -162,8 +162,8 @@ static void many_blocks_are_cut(void **state)
                 c.commit_ms = 10;
                 c.no_waits = i % 2 == 0;
                 cr->max_blocks = 48;
-                cr->one_in = rig_is_long() ? 60 : 150;
-                watch_crowd(cr, c, 6, rig_is_long() ? 600 : 120);
+                cr->one_in = t_is_long() ? 60 : 150;
+                watch_crowd(cr, c, 6, t_is_long() ? 600 : 120);
         }
 }
 
@@ -209,7 +209,7 @@ static void threads_end_when_the_power_does(void **state)
                                           .second_one_in = 16};
                 cr->nr_steps = UINT64_MAX;
                 crowd_init(cr, &c, 4);
-                for (unsigned n = 0; n < (rig_is_long() ? 100u : 2u); n++, c.seed++)
+                for (unsigned n = 0; n < (t_is_long() ? 100u : 2u); n++, c.seed++)
                         a_life(cr, c, images, &rand);
                 free(images[0]);
                 crowd_done(cr);

@@ -306,13 +306,6 @@ struct jbd2_super rig_super(const struct rig_config *c, struct uext4_bdev *dev)
 
 /* ---- short forms for tests ---- */
 
-bool rig_is_long(void)
-{
-        const char *text = getenv("UEXT4_LONG");
-
-        return text && *text == '1';
-}
-
 void rig_open_plain(struct rig *r)
 {
         struct rig_config c = rig_plain(264, 128);

@@ -99,9 +99,6 @@ static inline struct uext4_bdev *rig_log_dev(struct rig *r)
 
 /* ---- short forms for tests ---- */
 
-/* UEXT4_LONG=1: as much as one wants to wait for. */
-bool rig_is_long(void);
-
 /* The rig of most tests: rig_plain(), 128 blocks, a log that is used up soon. */
 void rig_open_plain(struct rig *r);
 

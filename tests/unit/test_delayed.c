@@ -467,7 +467,7 @@ static void random_step(struct model *m, uint64_t *rng)
 static void random_steps_equal_the_model(void **state)
 {
         static const struct t_config *const configs[] = {&plain, &bigalloc, &ext3};
-        const unsigned nr = getenv("UEXT4_LONG") ? 4000 : 300;
+        const unsigned nr = t_is_long() ? 4000 : 300;
         uint64_t rng = t_seed();
 
         for (size_t i = 0; i < ARRAY_LEN(configs); i++) {
@@ -716,7 +716,7 @@ static void threads_race_for_the_last_clusters(void **state)
 /* Promise, and keep it or take it back; with less space than all of them want. */
 static void work(struct race *r, unsigned n)
 {
-        const unsigned nr = getenv("UEXT4_LONG") ? 5000 : 500;
+        const unsigned nr = t_is_long() ? 5000 : 500;
         struct ext4_inode *inode = r->w.files[n];
         uint64_t rng = n + 1;
 
@@ -1024,7 +1024,7 @@ static void scattered_writes_fill_a_device(void **state)
                 {"bigalloc, 1k", "-m 0 -b 1024 -C 8192 -J size=1 -O bigalloc," T_EXT4, 12},
                 {"bigalloc, 4k", "-m 0 -b 4096 -C 16384 -J size=4 -O bigalloc," T_EXT4, 16},
         };
-        const unsigned nr = getenv("UEXT4_LONG") ? 20 : 1;
+        const unsigned nr = t_is_long() ? 20 : 1;
         uint64_t seed = t_seed();
 
         for (unsigned i = 0; i < nr * ARRAY_LEN(configs); i++) {

@@ -33,11 +33,6 @@ static const char *tmp_dir(void)
         return getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 }
 
-static bool is_long(void)
-{
-        return getenv("UEXT4_LONG") && strcmp(getenv("UEXT4_LONG"), "0") != 0;
-}
-
 static void mount_world(struct world *w)
 {
         struct uext4_mount_params params = {
@@ -451,7 +446,7 @@ static void test_large(void **state)
         struct world w;
 
         (void)state;
-        if (!is_long())
+        if (!t_is_long())
                 skip();
         begin(&w, "-b 1024 -N 60000 -I 128 -O large_dir," DIRS ",^extra_isize", 200, NULL,
               50000);
@@ -480,7 +475,7 @@ static void test_full_index(void **state)
         unsigned i;
 
         (void)state;
-        if (!is_long())
+        if (!t_is_long())
                 skip();
         begin(&w, "-b 1024 -N 60000 -I 128 -O " DIRS ",^extra_isize", 200, NULL, 50000);
         make_dir(&w, "full");
@@ -502,7 +497,7 @@ static void test_many_directories(void **state)
         char name[16];
 
         (void)state;
-        if (!is_long())
+        if (!t_is_long())
                 skip();
         begin(&w, "-b 1024 -N 70000 -I 128 -O " DIRS ",^extra_isize", 200, NULL, 1);
         make_dir(&w, "dirs");

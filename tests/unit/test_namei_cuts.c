@@ -13,11 +13,6 @@
 #include "lib/lib.h"
 #include "t_write.h"
 
-static bool is_long(void)
-{
-        return getenv("UEXT4_LONG") && strcmp(getenv("UEXT4_LONG"), "0") != 0;
-}
-
 struct mount {
         struct uext4_fs *fs;
         struct t_log log;
@@ -705,7 +700,7 @@ static void check_survivors(struct cut *c, struct uext4_bdev *sim, bool durable,
         survive(sim, UEXT4_BDEV_SIM_NONE, 0, safe);
         survive(sim, UEXT4_BDEV_SIM_ALL, 0, all);
         for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-                if (!is_long() && i == at_req % 2) /* one of the first two */
+                if (!t_is_long() && i == at_req % 2) /* one of the first two */
                         continue;
                 survive(sim, modes[i], t_rand(&c->rand), img.data);
                 mend(img.data, safe, all, EXT4_SUPER_OFFSET);
@@ -790,9 +785,9 @@ static void test_orphans(void **state)
 {
         (void)state;
         for (size_t i = 0; i < ARRAY_LEN(orphans); i++) {
-                if (is_long() || i % 2 == 0)
+                if (t_is_long() || i % 2 == 0)
                         run_scenario(&orphans[i], OPTIONS);
-                if (is_long() || i > 0)
+                if (t_is_long() || i > 0)
                         run_scenario(&orphans[i], OPTIONS ",orphan_file");
         }
 }

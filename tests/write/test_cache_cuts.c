@@ -445,7 +445,7 @@ static void check_survivors(struct cut *c, struct uext4_bdev *sim, size_t size)
                 /* The superblock of ext4 counts on sectors that are written together. */
                 if (!ext4_super_csum_ok((void *)(image + EXT4_SUPER_OFFSET)))
                         continue;
-                check_image(c, image, size, rig_is_long() || (c->at + i) % 8 == 0);
+                check_image(c, image, size, t_is_long() || (c->at + i) % 8 == 0);
         }
         free(image);
 }
@@ -593,7 +593,7 @@ static void random_cuts(void **state)
                      {BIGALLOC, ""},
                      {EXT4_1K, ",data=writeback"},
                      {EXT4_4K, ",page_cache=1M"}};
-        const unsigned nr_scenarios = rig_is_long() ? 300 : 4, nr_cuts = rig_is_long() ? 40 : 6;
+        const unsigned nr_scenarios = t_is_long() ? 300 : 4, nr_cuts = t_is_long() ? 40 : 6;
         struct model *md = model_new();
         uint64_t rand = t_seed();
 

@@ -60,7 +60,7 @@ static void t_open(struct stage *st, const char *mkfs, const char *options)
 
 static void t_for_a_while(struct stage *st, unsigned nr, void (*fn)(void *arg, unsigned n))
 {
-        st->end = clock_ns() + (rig_is_long() ? 20000000000ull : 350000000ull);
+        st->end = clock_ns() + (t_is_long() ? 20000000000ull : 350000000ull);
         t_run_threads(nr, fn, st);
 }
 

@@ -661,7 +661,7 @@ static void run_scenario(void **state)
         img = make_image(sc, md);
         before = state_copy(&md->states[md->nr - 1]);
         for (enum pace pace = LAZY; pace <= EAGER; pace++) {
-                const unsigned by = (pace == EAGER && !rig_is_long() ? 3 : 1) * t_sweep_step(4);
+                const unsigned by = (pace == EAGER && !t_is_long() ? 3 : 1) * t_sweep_step(4);
 
                 for (at = 1; !run_once(sc, &img, md, &before, at, pace); at += by)
                         ;
@@ -757,8 +757,7 @@ static uint64_t nr_requests(const struct scenario *sc, const struct t_image *img
 
 static void random_cuts(void **state)
 {
-        const unsigned nr_scenarios = rig_is_long() ? 250 : 4,
-                       nr_cuts = rig_is_long() ? 40 : 12;
+        const unsigned nr_scenarios = t_is_long() ? 250 : 4, nr_cuts = t_is_long() ? 40 : 12;
         uint64_t rand = t_seed();
 
         for (unsigned n = 0; n < nr_scenarios; n++) {

@@ -363,14 +363,14 @@ static void change_and_cut(struct stage *st, unsigned nr_ops)
                         look(st);
         }
         st->looking = false;
-        if (rig_is_long())
+        if (t_is_long())
                 printf("# %s: %llu cuts, %llu replayed by e2fsck\n", st->config->name,
                        (unsigned long long)st->nr_looked, (unsigned long long)st->nr_replayed);
 }
 
 static void each_write_is_whole_after_a_cut(void **state)
 {
-        const unsigned nr_ops = rig_is_long() ? 2000 : 60;
+        const unsigned nr_ops = t_is_long() ? 2000 : 60;
         uint64_t seed = t_seed();
 
         for (size_t i = 0; i < ARRAY_LEN(configs); i++) {
@@ -394,7 +394,7 @@ static void the_flag_alone_will_do(void **state)
         assert_int_equal(ext4_data_journal_change((void *)uext4_file_inode(st.file), true), 0);
         assert_int_equal(uext4_syncfs(st.m.fs), 0);
         st.one_in = 12;
-        change_and_cut(&st, rig_is_long() ? 2000 : 60);
+        change_and_cut(&st, t_is_long() ? 2000 : 60);
         t_close(&st);
 }
 
@@ -537,7 +537,7 @@ static void without_memory_nothing_half_is_left(void **state)
         static const struct {
                 uint32_t pos, len;
         } writes[] = {{100, 4000}, {12000, 9000}, {28000, 9000}, {49000, 9000}, {0, 60000}};
-        const int nr = rig_is_long() ? 100 : 36;
+        const int nr = t_is_long() ? 100 : 36;
 
         for (unsigned c = 0; c < ARRAY_LEN(configs); c++) {
                 unsigned nr_failed = 0;

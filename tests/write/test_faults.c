@@ -120,7 +120,7 @@ static void look(struct sweep *s, struct t_image *img)
         }
         T_CHECK(rig_unmount(&m) == 0);
         uext4_bdev_close(dev);
-        text = s->nr_runs % 4 == 0 || rig_is_long() ? rig_fsck(img->data, img->size) : NULL;
+        text = s->nr_runs % 4 == 0 || t_is_long() ? rig_fsck(img->data, img->size) : NULL;
         if (text)
                 complain(s, img, text);
 }
@@ -150,8 +150,7 @@ static bool run_with_fault(struct sweep *s, uint32_t ops, uint64_t n, bool stick
 
 static void begin(struct sweep *s, const struct config *config, uint64_t seed)
 {
-        *s = (struct sweep){
-                .config = config, .nr_steps = rig_is_long() ? 100 : 30, .seed = seed};
+        *s = (struct sweep){.config = config, .nr_steps = t_is_long() ? 100 : 30, .seed = seed};
         s->img = rig_make(4 << 20, config->mkfs, NULL,
                           "write /dev/null f0\\nwrite /dev/null f1\\n");
 }
@@ -167,7 +166,7 @@ static void end(struct sweep *s, const char *of)
 
 static void sweep_device(uint32_t ops, const char *of)
 {
-        const uint64_t seed = t_seed(), nr_seeds = rig_is_long() ? 10 : 1;
+        const uint64_t seed = t_seed(), nr_seeds = t_is_long() ? 10 : 1;
         struct sweep s;
 
         for (size_t i = 0; i < ARRAY_LEN(configs) * nr_seeds; i++) {
@@ -232,7 +231,7 @@ static uint64_t count_allocations(struct sweep *s)
 
 static void each_allocation_fails(void **state)
 {
-        const uint64_t seed = t_seed(), nr_seeds = rig_is_long() ? 10 : 1;
+        const uint64_t seed = t_seed(), nr_seeds = t_is_long() ? 10 : 1;
         struct sweep s;
 
         for (size_t i = 0; i < ARRAY_LEN(configs) * nr_seeds; i++) {

@@ -285,7 +285,7 @@ static void eight_writes_under_way(void **state)
 
         r->nr_files = 2;
         r->nr_steps = 160;
-        run_configs(r, act_alone, rig_is_long() ? 10000 : 105);
+        run_configs(r, act_alone, t_is_long() ? 10000 : 105);
 }
 
 static void eight_threads(void **state)
@@ -294,7 +294,7 @@ static void eight_threads(void **state)
 
         r->nr_files = MAX_FILES;
         r->nr_steps = 40;
-        run_configs(r, act_in_threads, rig_is_long() ? 2000 : 21);
+        run_configs(r, act_in_threads, t_is_long() ? 2000 : 21);
 }
 
 int main(void)

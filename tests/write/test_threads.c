@@ -47,7 +47,7 @@ static void t_open(struct stage *st, const char *mkfs)
         T_CHECK(uext4_bdev_open_sim(&p, &st->sim) == 0);
         t_image_free(&img);
         T_CHECK(rig_mount(&st->m, st->sim, "rw,commit=1") == 0);
-        st->until = clock_ns() + (rig_is_long() ? 60000000000 : 1500000000);
+        st->until = clock_ns() + (t_is_long() ? 60000000000 : 1500000000);
         st->seed = t_seed();
 }
 
