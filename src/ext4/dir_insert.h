@@ -26,15 +26,15 @@ struct ext4_dir_slot {
  */
 static inline uint32_t ext4_dir_append_credits(const struct ext4_inode *dir)
 {
-        uint32_t depth = 0;
+        uint32_t depth = 1;
         uint32_t map = EXT4_INDIRECT_ALLOC_CREDITS + EXT4_INODE_CREDITS;
 
         if (dir->flags & EXT4_FL_EXTENTS && !(dir->flags & EXT4_FL_INLINE_DATA))
-                depth = ext4_extent_depth(dir);
+                depth = ext4_extent_depth_soon(dir);
         if (ext4_has_incompat(dir->fs, EXT4_INCOMPAT_EXTENTS))
                 map = max_t(uint32_t, map,
-                            (depth + 1) + (depth + 2) * (1 + EXT4_BALLOC_CREDITS) +
-                                    EXT4_BALLOC_CREDITS + EXT4_INODE_CREDITS);
+                            ext4_extent_credits_at(depth) + EXT4_BALLOC_CREDITS +
+                                    EXT4_INODE_CREDITS);
         return map + 1 + EXT4_INODE_CREDITS + EXT4_GROW_CREDITS;
 }
 

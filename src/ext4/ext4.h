@@ -366,6 +366,9 @@ int ext4_map_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
 int ext4_map_lookup_locked(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
                            struct ext4_map *ret_map);
 
+/* inode->extent_depth is what inode->block says: after every change of the latter's depth. */
+void ext4_extent_note_depth(struct ext4_inode *inode);
+
 /* What the two kinds of map answer; the mapping returned covers lblk and may begin before it.
  */
 int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flags,
@@ -492,6 +495,7 @@ struct ext4_inode {
         ext4_fsblk_t file_acl;
         uint32_t csum_seed;               /* of its blocks */
         uint8_t block[EXT4_I_BLOCK_SIZE]; /* i_block */
+        atomic_uint extent_depth;         /* of the tree in it; changes under map_lock */
 
         /* EXT4_LACKS_*: attributes that it is known not to have, which spares looking.  Set
          * under the inode lock, taken away under the exclusive one. */

@@ -92,6 +92,17 @@ static bool node_csum_ok(const void *node, size_t tail, uint32_t seed)
         return crc32c(seed, node, tail) == le32_get(*stored);
 }
 
+void ext4_extent_note_depth(struct ext4_inode *inode)
+{
+        const struct ext4_extent_header *root = (const void *)inode->block;
+        unsigned depth = le16_get(root->eh_depth);
+
+        /* Of an inode without extents, or a bad one, it is anything. */
+        atomic_store_explicit(&inode->extent_depth,
+                              min_t(unsigned, depth, EXT4_EXTENT_MAX_DEPTH),
+                              memory_order_relaxed);
+}
+
 int ext4_extent_node_check(const struct ext4_where *at, const void *node, size_t size,
                            int depth, uint32_t csum_seed)
 {

@@ -101,6 +101,7 @@ void ext4_extent_init(struct ext4_inode *inode)
 {
         memset(inode->block, 0, sizeof(inode->block));
         ext4_node_init((void *)inode->block, ext4_node_room(sizeof(inode->block)), 0);
+        ext4_extent_note_depth(inode);
 }
 
 int ext4_extent_insert(struct jbd2_handle *h, struct ext4_inode *inode,

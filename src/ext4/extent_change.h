@@ -39,9 +39,16 @@ static inline bool ext4_data_is_meta(const struct ext4_inode *inode)
 /* How many levels below the root a tree has now. */
 static inline uint32_t ext4_extent_depth(const struct ext4_inode *inode)
 {
-        const struct ext4_extent_header *eh = (const void *)inode->block;
+        return atomic_load_explicit(&inode->extent_depth, memory_order_relaxed);
+}
 
-        return le16_get(eh->eh_depth);
+/*
+ * The levels that a change may find.  Handles are begun without the map lock, and who writes
+ * back needs no other: the tree may have got a level when its turn comes.
+ */
+static inline uint32_t ext4_extent_depth_soon(const struct ext4_inode *inode)
+{
+        return min_t(uint32_t, ext4_extent_depth(inode) + 1, EXT4_EXTENT_MAX_DEPTH);
 }
 
 /*
@@ -49,11 +56,14 @@ static inline uint32_t ext4_extent_depth(const struct ext4_inode *inode)
  * nodes of the path; in the worst case all are full, the root too.  Then d nodes are split and
  * the root moves down into a node: d + 1 new blocks, each with a bitmap and a descriptor.
  */
+static inline uint32_t ext4_extent_credits_at(uint32_t depth)
+{
+        return depth + (depth + 1) * (1 + EXT4_BALLOC_CREDITS);
+}
+
 static inline uint32_t ext4_extent_change_credits(const struct ext4_inode *inode)
 {
-        uint32_t depth = ext4_extent_depth(inode);
-
-        return depth + (depth + 1) * (1 + EXT4_BALLOC_CREDITS);
+        return ext4_extent_credits_at(ext4_extent_depth_soon(inode));
 }
 
 /*
@@ -62,7 +72,7 @@ static inline uint32_t ext4_extent_change_credits(const struct ext4_inode *inode
  */
 static inline uint32_t ext4_extent_remove_credits(const struct ext4_inode *inode)
 {
-        uint32_t depth = ext4_extent_depth(inode);
+        uint32_t depth = ext4_extent_depth_soon(inode);
         uint32_t node = ext4_bfree_credits(inode->fs, 1u << inode->fs->cluster_bits);
 
         return ext4_bfree_credits(inode->fs, 1) + depth * (1 + node) +

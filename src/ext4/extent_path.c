@@ -69,7 +69,8 @@ int ext4_path_find(struct ext4_inode *inode, ext4_lblk_t lblk,
         struct ext4_extent_path *path = ret_path;
         int ret;
 
-        *path = (struct ext4_extent_path){.inode = inode, .depth = ext4_extent_depth(inode)};
+        *path = (struct ext4_extent_path){.inode = inode,
+                                          .depth = ext4_node_depth((const void *)inode->block)};
         path->level[0].eh = (void *)inode->block;
         path->level[0].to = EXT4_NR_LBLKS;
         ret = check_bounds(path, &path->level[0]);
@@ -280,6 +281,7 @@ static int grow(struct jbd2_handle *h, struct ext4_extent_path *path, unsigned a
                 return ret;
         ext4_node_move_tail(root, 0, node.eh);
         root->eh_depth = le16_make((uint16_t)(path->depth + 1));
+        ext4_extent_note_depth(path->inode);
         ext4_node_insert_child(root, 0, key, node.buf->blk);
         finish(h, path->inode, node.buf, node.eh);
         buf_put(node.buf);
@@ -388,8 +390,10 @@ int ext4_path_drop_leaf(struct jbd2_handle *h, struct ext4_extent_path *path,
                 ret = free_nodes(h, path, k, range);
         if (ret == 0) {
                 ext4_node_remove(up->eh, up->at, 1);
-                if (k == 1 && ext4_node_entries(up->eh) == 0)
+                if (k == 1 && ext4_node_entries(up->eh) == 0) {
                         up->eh->eh_depth = le16_make(0);
+                        ext4_extent_note_depth(path->inode);
+                }
                 ext4_path_end(h, path, k - 1);
         }
         return ret;
@@ -427,8 +431,10 @@ static int pull_up(struct jbd2_handle *h, struct ext4_inode *inode, struct buf *
         ext4_node_replace(root, child->data);
         buf_put(child);
         ret = free_node(h, inode, blk, range);
-        if (ret == 0)
+        if (ret == 0) {
                 memcpy(inode->block, block, sizeof(block));
+                ext4_extent_note_depth(inode);
+        }
         return ret;
 }
 

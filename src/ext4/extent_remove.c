@@ -35,7 +35,8 @@ static uint32_t piece_revokes(const struct ext4_inode *inode)
 
 uint32_t ext4_extent_remove_revokes(const struct ext4_inode *inode)
 {
-        return piece_revokes(inode) + ext4_extent_depth(inode) * ext4_node_blocks(inode->fs);
+        return piece_revokes(inode) +
+               ext4_extent_depth_soon(inode) * ext4_node_blocks(inode->fs);
 }
 
 /* Whether any block of [from, to) is mapped: 1, 0. */

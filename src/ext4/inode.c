@@ -204,6 +204,7 @@ static void load_fields(struct ext4_inode *inode, const struct ext4_inode_disk *
         inode->file_acl = file_acl_of(fs, di);
         inode->csum_seed = ext4_inode_csum_seed(fs, ext4_ino(inode), di->i_generation);
         memcpy(inode->block, di->i_block, sizeof(inode->block));
+        ext4_extent_note_depth(inode);
         if (S_ISCHR(inode->mode) || S_ISBLK(inode->mode))
                 set_rdev(inode, di);
         load_times(inode, di);
