@@ -10,8 +10,9 @@
  *
  * A file that is being written back from here is on another list meanwhile.  Afterwards it is
  * dirty again, or the list's reference is given back.  That may delete an inode, and must hold
- * no lock: it is for the thread and vfs_write_all() to do.  What others have written stays
- * listed for the thread.
+ * no lock: it is for the thread and vfs_write_all() to do, and the latter waits for the former,
+ * so that after syncfs nothing is left of a file that was removed.  What others have written
+ * stays listed for the thread, as its most urgent work: nobody else would let go of it.
  */
 
 #include "vfs/inode.h"
@@ -115,43 +116,70 @@ static struct vfs_inode *take(struct vfs_pagecache *cache, uint64_t before)
         return pages ? inode_of(pages) : NULL;
 }
 
-enum keeping {
-        KEEP_IF_DIRTY,
-        KEEP_LISTED,
-};
-
 /* It has been written; true: the caller has the list's reference. */
-static bool end_writing(struct vfs_pagecache *cache, struct vfs_inode *inode, enum keeping how)
+static bool end_writing(struct vfs_pagecache *cache, struct vfs_inode *inode)
 {
         bool stays;
 
         mtx_lock(&cache->lock);
-        stays = how == KEEP_LISTED || vfs_has_dirty(&inode->pages);
+        stays = vfs_has_dirty(&inode->pages);
         move_locked(cache, &inode->pages, stays ? VFS_PAGES_DIRTY : VFS_PAGES_UNLISTED);
+        if (!stays)
+                cache->nr_releasing++;
         cond_broadcast(&cache->done);
         mtx_unlock(&cache->lock);
         return !stays;
+}
+
+static void release(struct vfs_pagecache *cache, struct vfs_inode *inode)
+{
+        cache->ops->release(inode);
+        mtx_lock(&cache->lock);
+        cache->nr_releasing--;
+        cond_broadcast(&cache->done);
+        mtx_unlock(&cache->lock);
 }
 
 static int write_taken(struct vfs_pagecache *cache, struct vfs_inode *inode)
 {
         int ret = vfs_pages_flush(inode, 0, UINT64_MAX);
 
-        if (end_writing(cache, inode, KEEP_IF_DIRTY))
-                cache->ops->release(inode);
+        if (end_writing(cache, inode))
+                release(cache, inode);
         return ret;
+}
+
+/* The same, of somebody who may not let go of it. */
+static void end_writing_for_thread(struct vfs_pagecache *cache, struct vfs_inode *inode)
+{
+        mtx_lock(&cache->lock);
+        if (!vfs_has_dirty(&inode->pages)) {
+                inode->pages.since = 0;
+                cache->is_pressed = true;
+                cond_signal(&cache->wake);
+        }
+        move_locked(cache, &inode->pages, VFS_PAGES_DIRTY);
+        cond_broadcast(&cache->done);
+        mtx_unlock(&cache->lock);
 }
 
 /* ---- all, and one ---- */
 
+/* [cache.lock] */
+static bool are_others_busy(struct vfs_pagecache *cache, uint64_t before)
+{
+        struct vfs_pages *pages = TAILQ_FIRST(&cache->writing);
+
+        return (pages && pages->since <= before) || cache->nr_releasing > 0;
+}
+
 /* Until what others had begun to write before `before` is written.  False: nobody had. */
 static bool wait_for_others(struct vfs_pagecache *cache, uint64_t before)
 {
-        struct vfs_pages *pages;
         bool had = false;
 
         mtx_lock(&cache->lock);
-        while ((pages = TAILQ_FIRST(&cache->writing)) && pages->since <= before) {
+        while (are_others_busy(cache, before)) {
                 had = true;
                 cond_wait(&cache->done, &cache->lock);
         }
@@ -209,7 +237,7 @@ bool vfs_write_oldest(struct vfs_super *sb)
         if (!inode)
                 return wait_for_one(cache);
         (void)vfs_pages_flush(inode, 0, UINT64_MAX); /* its error is kept for its files */
-        (void)end_writing(cache, inode, KEEP_LISTED);
+        end_writing_for_thread(cache, inode);
         return true;
 }
 

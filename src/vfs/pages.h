@@ -165,10 +165,11 @@ struct vfs_pagecache {
 
         struct vfs_pages_list_head dirty, writing; /* [lock] the longest there first */
         struct cond wake;                          /* the flusher */
-        struct cond done;                          /* one has left `writing` */
+        struct cond done;                          /* one has left `writing`, or was released */
         pthread_t flusher;
         bool has_flusher, stops; /* [lock] */
-        bool is_pressed;         /* [lock] there is more dirty than there should be */
+        bool is_pressed;         /* [lock] there is something to write now */
+        unsigned nr_releasing;   /* [lock] files being given back by who wrote them */
 };
 
 /* Bytes of folios, where the mount does not say how many. */
