@@ -9,7 +9,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 BUILD := build
 # What a user wants; the tests are built by `make check`.
-PRODUCT := uext4:executable uext4:static_library uext4:shared_library
+PRODUCT := uext4:executable uext4:static_library uext4:shared_library \
+           uext4.3:custom uext4_bdev.3:custom
 FUZZ_SECONDS ?= 60
 BENCH_SIZE ?= 1G
 
@@ -74,6 +75,11 @@ install: build ## install the command, library, headers and manual pages
 	@$(if $(PREFIX),meson setup --reconfigure $(BUILD) --prefix='$(PREFIX)' >/dev/null)
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
 
+.PHONY: deb
+deb: ## build the Debian packages, into build-deb/
+	@scripts/install-deps deb
+	@scripts/make-deb
+
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf $(BUILD) build-check build-fuzz
+	rm -rf $(BUILD) build-check build-fuzz build-deb
