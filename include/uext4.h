@@ -302,6 +302,14 @@ struct uext4_stat {
         struct timespec atime, mtime, ctime, btime; /* btime 0 where unknown */
 
         /*
+         * Another number than the last time when anything has changed meanwhile that ctime
+         * tells of, which may still be the same: contents, names in a directory, attributes.
+         * It only grows, and is stored with the inode (i_version); what a crash undoes it
+         * may count twice.
+         */
+        uint64_t version;
+
+        /*
          * As statx(2) STATX_DIOALIGN: alignment, in bytes, of buffers and of
          * positions and lengths for direct I/O; both 0 when direct requests
          * of this file are served buffered (C51), both 1 when it is copied from and to
@@ -682,7 +690,8 @@ struct fsxattr;
 UEXT4_API int uext4_get_fsxattr(struct uext4_inode *inode, struct fsxattr *ret_attr);
 UEXT4_API int uext4_set_fsxattr(struct uext4_inode *inode, const struct fsxattr *attr);
 
-/* As FS_IOC_GETVERSION: the generation, which tells this inode from others of its number. */
+/* As FS_IOC_GETVERSION: the generation, which tells this inode from others of its number.  It
+ * has nothing to do with uext4_stat.version. */
 UEXT4_API int uext4_get_version(struct uext4_inode *inode, uint32_t *ret_version);
 
 /* Make everything durable that was changed before this call, as syncfs(2). */

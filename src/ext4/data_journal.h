@@ -76,4 +76,7 @@ must_check int ext4_data_journal_change(struct ext4_inode *inode, bool on);
 /* The same for who has called ext4_io_exclude_leases() for the whole file. */
 must_check int ext4_data_journal_change_locked(struct ext4_inode *inode, bool on);
 
+/* Blocks that are, or will be, on the device as they should be: nothing else is cached (I1). */
+void ext4_data_journal_forget(struct ext4_fs *fs, ext4_fsblk_t pblk, uint64_t len);
+
 #endif

@@ -7,6 +7,18 @@
 
 /* Turning data journalling of a file on and off. */
 
+void ext4_data_journal_forget(struct ext4_fs *fs, ext4_fsblk_t pblk, uint64_t len)
+{
+        for (uint64_t k = 0; k < len; k++) {
+                struct buf *buf;
+
+                if (buf_find(fs->bufs, pblk + k, &buf)) {
+                        buf_forget(buf);
+                        buf_put(buf);
+                }
+        }
+}
+
 /* What is cached of the file's blocks is not kept in step any more, or was not so far. */
 static int forget_cached(struct ext4_inode *inode)
 {
@@ -18,14 +30,8 @@ static int forget_cached(struct ext4_inode *inode)
 
                 if (ret < 0)
                         return ret;
-                for (uint64_t k = 0; map.type != EXT4_MAP_HOLE && k < map.len; k++) {
-                        struct buf *buf;
-
-                        if (buf_find(inode->fs->bufs, map.pblk + k, &buf)) {
-                                buf_forget(buf);
-                                buf_put(buf);
-                        }
-                }
+                if (map.type != EXT4_MAP_HOLE)
+                        ext4_data_journal_forget(inode->fs, map.pblk, map.len);
                 lblk = ext4_map_end(&map);
         }
         return 0;
@@ -46,7 +52,7 @@ static int set_flag(struct ext4_inode *inode, bool on)
                         inode->flags |= EXT4_FL_JOURNAL_DATA;
                 else
                         inode->flags &= ~(uint32_t)EXT4_FL_JOURNAL_DATA;
-                inode->ctime = ext4_now(inode->fs);
+                ext4_set_ctime(inode, ext4_now(inode->fs));
                 ext4_inode_store(h, inode, &loc);
                 rwsem_write_unlock(&inode->map_lock);
         }

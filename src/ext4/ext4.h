@@ -481,6 +481,7 @@ struct ext4_inode {
         _Atomic int64_t written_at;
         _Atomic int64_t accessed_at; /* likewise, when it was last read: ext4_atime() */
         _Atomic bool times_due;      /* one of these is later than what a transaction has */
+        _Atomic uint64_t version;    /* see ext4_count_version() (inode_store.h) */
         _Atomic uint32_t nr_writers; /* open files that may write */
 
         /* From disk.  [vfs.lock for changes] */

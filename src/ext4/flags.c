@@ -8,6 +8,7 @@
 
 #include "ext4/data_journal.h"
 #include "ext4/inode_raw.h"
+#include "ext4/migrate.h"
 #include "ext4/perm.h"
 #include "ext4/setattr.h"
 #include "ext4/super_write.h"
@@ -44,6 +45,7 @@ struct change {
         uint32_t flags; /* as they are to be, of those that may be set */
         uint32_t diff;  /* what changes of these */
         uint32_t projid;
+        struct ext4_inode *old_map; /* what migration has left, to be put */
 };
 
 /* ---- may it be ---- */
@@ -97,7 +99,7 @@ static int check_change(const struct change *c)
         if ((inode->flags & c->flags & FS_IMMUTABLE_FL) &&
             (c->diff != 0 || c->projid != inode->projid))
                 return -EPERM;
-        if (c->diff & (FS_EXTENT_FL | FS_CASEFOLD_FL))
+        if ((c->diff & FS_CASEFOLD_FL) || ((c->diff & FS_EXTENT_FL) && !S_ISREG(inode->mode)))
                 return -EOPNOTSUPP;
         if ((c->diff & (FS_DAX_FL | FS_JOURNAL_DATA_FL)) && (c->flags & FS_DAX_FL) &&
             ((c->flags | inode->flags) & not_dax))
@@ -117,7 +119,7 @@ static void put_locked(struct change *c)
         rwsem_write_lock(&inode->map_lock);
         inode->flags = (inode->flags & ~(uint32_t)SETTABLE) | c->flags;
         inode->projid = c->projid;
-        inode->ctime = ext4_now(inode->fs);
+        ext4_set_ctime(inode, ext4_now(inode->fs));
 }
 
 static int change_in(struct jbd2_handle *h, struct change *c)
@@ -146,8 +148,10 @@ static int change(struct change *c)
         struct jbd2_handle *h;
         int ret = 0;
 
+        if (c->diff & FS_EXTENT_FL)
+                ret = ext4_migrate_locked(inode, c->flags & FS_EXTENT_FL, &c->old_map);
         /* That of a directory is what files in it inherit. */
-        if ((c->diff & FS_JOURNAL_DATA_FL) && S_ISREG(inode->mode))
+        if (ret == 0 && (c->diff & FS_JOURNAL_DATA_FL) && S_ISREG(inode->mode))
                 ret = ext4_data_journal_change_locked(inode, c->flags & FS_JOURNAL_DATA_FL);
         if (ret == 0)
                 ret = jbd2_start(inode->fs->journal, EXT4_INODE_CREDITS, 0, &h);
@@ -157,20 +161,21 @@ static int change(struct change *c)
         return first_error(ret, jbd2_stop(h));
 }
 
-static int set_locked(struct ext4_inode *inode, const struct ext4_new_flags *new)
+static int set_locked(struct change *c, struct ext4_inode *inode,
+                      const struct ext4_new_flags *new)
 {
-        struct change c;
-        int ret = plan(&c, inode, new);
+        int ret = plan(c, inode, new);
 
         if (ret == 0)
-                ret = check_identity(&c);
+                ret = check_identity(c);
         if (ret == 0)
-                ret = check_change(&c);
-        return ret < 0 ? ret : change(&c);
+                ret = check_change(c);
+        return ret < 0 ? ret : change(c);
 }
 
 int ext4_set_flags(struct ext4_inode *inode, const struct ext4_new_flags *new)
 {
+        struct change c = {0};
         int ret;
 
         if (!S_ISREG(inode->mode) && !S_ISDIR(inode->mode))
@@ -179,7 +184,8 @@ int ext4_set_flags(struct ext4_inode *inode, const struct ext4_new_flags *new)
         ret = ext4_io_exclude_leases(inode, 0, UINT64_MAX);
         if (ret < 0)
                 return ret;
-        ret = set_locked(inode, new);
+        ret = set_locked(&c, inode, new);
         ext4_io_admit(inode);
+        ext4_iput(c.old_map); /* which frees it */
         return ret;
 }

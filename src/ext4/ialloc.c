@@ -300,7 +300,7 @@ int ext4_ialloc(struct jbd2_handle *h, struct ext4_inode *dir,
         const struct attempt a = {.h = h, .dir = dir, .want = want, .inherited = &inherited};
         int ret = 0;
 
-        if (!want->is_value)
+        if (!want->is_part)
                 ret = ext4_acl_inherit(h, dir, want->mode, ext4_new_ibody_size(dir->fs),
                                        &inherited);
         if (ret < 0)

@@ -29,7 +29,8 @@ struct ext4_new_inode {
         uint32_t rdev_major, rdev_minor; /* of a device */
         struct timespec now;
         uint32_t goal; /* an inode near which to be; 0: as is best */
-        bool is_value; /* of an attribute of `dir`, which may be anything: inherits no ACL */
+        bool is_part;  /* of `dir`, which may be anything, as the value of an attribute is:
+                          inherits  no ACL */
 };
 
 /*

@@ -119,7 +119,8 @@ int ext4_inode_init_new(struct ext4_inode *inode, const struct ext4_inode *dir,
         inode->nlink = S_ISDIR(want->mode) ? 2 : 1;
         inode->flags = inherited_flags(dir, want->mode);
         inode->is_dax = inode->flags & EXT4_FL_DAX;
-        inode->atime = inode->mtime = inode->ctime = want->now;
+        inode->atime = inode->mtime = want->now;
+        ext4_set_ctime(inode, want->now);
         /* Where nobody could read it again it is not known from the beginning. */
         if (ext4_new_inode_extra(fs) >=
             offsetof(struct ext4_inode_disk, i_version_hi) - EXT4_GOOD_OLD_INODE_SIZE)

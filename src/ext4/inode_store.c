@@ -113,6 +113,42 @@ static void put_times(const struct ext4_inode *inode, struct ext4_inode_disk *di
                          EXT4_RAW_HAS(fs, di, i_crtime_extra) ? &di->i_crtime_extra : NULL);
 }
 
+/* ---- the version ---- */
+
+void ext4_count_version(struct ext4_inode *inode)
+{
+        uint64_t old = atomic_load_explicit(&inode->version, memory_order_relaxed);
+
+        while (!atomic_compare_exchange_weak(&inode->version, &old, (old | 1) + 1))
+                ;
+}
+
+void ext4_set_ctime(struct ext4_inode *inode, struct timespec ctime)
+{
+        inode->ctime = ctime;
+        ext4_count_version(inode);
+}
+
+uint64_t ext4_get_version(struct ext4_inode *inode)
+{
+        if (!ext4_is_version_seen(inode))
+                atomic_fetch_or(&inode->version, 1);
+        return atomic_load(&inode->version) >> 1;
+}
+
+static void put_version(const struct ext4_inode *inode, struct ext4_inode_disk *di)
+{
+        uint64_t version = atomic_load(&inode->version) >> 1;
+
+        if (!ext4_has_version(inode->fs, inode->flags))
+                return;
+        di->i_version_lo = le32_make((uint32_t)version);
+        if (EXT4_RAW_HAS(inode->fs, di, i_version_hi))
+                di->i_version_hi = le32_make((uint32_t)(version >> 32));
+}
+
+/* ---- the whole ---- */
+
 void ext4_inode_encode(const struct ext4_inode *inode, struct ext4_inode_disk *raw)
 {
         const struct ext4_fs *fs = inode->fs;
@@ -125,6 +161,7 @@ void ext4_inode_encode(const struct ext4_inode *inode, struct ext4_inode_disk *r
         put_flags_and_blocks(inode, raw);
         put_file_acl(inode, raw);
         put_times(inode, raw);
+        put_version(inode, raw);
         memcpy(raw->i_block, inode->block, sizeof(raw->i_block));
         if (inode->ibody)
                 memcpy((char *)raw + fs->inode_size - inode->ibody_size, inode->ibody,

@@ -33,8 +33,8 @@ must_check int ext4_inode_begin(struct jbd2_handle *h, struct ext4_inode *inode,
 
 /*
  * All fields of the inode to disk, with its checksum; lets go.  Keeps what the struct does not
- * have: i_dtime, which belongs to orphan.c and ialloc.c, and the version.  Of i_size it is
- * disk_size that is stored.
+ * have: i_dtime, which belongs to orphan.c and ialloc.c, and the count in a value of an
+ * attribute.  Of i_size it is disk_size that is stored.
  */
 void ext4_inode_store(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc);
 
@@ -53,6 +53,30 @@ void ext4_inode_map_changed(struct jbd2_handle *h, struct ext4_inode *inode);
 
 /* The largest i_blocks, in units of 512 bytes, that an inode of this file system can hold. */
 uint64_t ext4_inode_max_blocks(const struct ext4_fs *fs);
+
+/*
+ * The version of the file: a number that is another one whenever something has changed that
+ * ctime tells of, and somebody has asked for it since it last became another; time need not
+ * have moved on.  Stored with the inode (i_version).  In the struct it has one more bit, below:
+ * it was asked for.
+ *
+ * ext4_count_version: something has changed.  ext4_set_ctime: the same, and when.
+ * ext4_is_version_seen: somebody has asked since.  ext4_get_version: ask.
+ */
+void ext4_count_version(struct ext4_inode *inode);
+void ext4_set_ctime(struct ext4_inode *inode, struct timespec ctime);
+uint64_t ext4_get_version(struct ext4_inode *inode);
+
+static inline bool ext4_is_version_seen(const struct ext4_inode *inode)
+{
+        return atomic_load_explicit(&inode->version, memory_order_relaxed) & 1;
+}
+
+/* Where inodes have none: GNU Hurd has a translator there, and values of attributes a count. */
+static inline bool ext4_has_version(const struct ext4_fs *fs, uint32_t flags)
+{
+        return le32_get(fs->sb.s_creator_os) != EXT4_OS_HURD && !(flags & EXT4_FL_EA_INODE);
+}
 
 /* ---- by number, for who has no object: orphan.c, ialloc.c ---- */
 

@@ -92,7 +92,7 @@ void ext4_store_links(struct jbd2_handle *h, struct ext4_inode *inode, struct ex
 {
         rwsem_write_lock(&inode->map_lock);
         inode->nlink = links;
-        inode->ctime = now;
+        ext4_set_ctime(inode, now);
         ext4_inode_store(h, inode, loc);
         rwsem_write_unlock(&inode->map_lock);
 }

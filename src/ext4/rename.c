@@ -442,7 +442,8 @@ static void store_side(struct jbd2_handle *h, const struct rename *r, struct sid
         bool goes = s == &r->to && !is_exchange(r);
 
         if (s->dir_loc.buf) {
-                s->dir->mtime = s->dir->ctime = now;
+                s->dir->mtime = now;
+                ext4_set_ctime(s->dir, now);
                 ext4_inode_store(h, s->dir, &s->dir_loc);
                 ext4_dir_sync(h, s->dir);
         }

@@ -154,7 +154,7 @@ static void set_times(struct ext4_inode *inode, const struct ext4_setattr *attr,
                                       EXT4_RAW_HAS(fs, raw, i_mtime_extra));
                 atomic_store(&inode->written_at, 0);
         }
-        inode->ctime = ext4_time_fit(now, EXT4_RAW_HAS(fs, raw, i_ctime_extra));
+        ext4_set_ctime(inode, ext4_time_fit(now, EXT4_RAW_HAS(fs, raw, i_ctime_extra)));
 }
 
 void ext4_setattr_apply(struct ext4_inode *inode, const struct ext4_setattr *attr,

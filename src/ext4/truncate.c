@@ -110,7 +110,8 @@ struct timespec ext4_now(const struct ext4_fs *fs)
 
 void ext4_touch_changed(struct ext4_inode *inode)
 {
-        inode->mtime = inode->ctime = ext4_now(inode->fs);
+        inode->mtime = ext4_now(inode->fs);
+        ext4_set_ctime(inode, inode->mtime);
         atomic_store_explicit(&inode->written_at, 0, memory_order_relaxed);
 }
 

@@ -271,8 +271,10 @@ void ext4_note_written(struct ext4_inode *inode)
         int64_t ns;
 
         ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-        if (atomic_load_explicit(&inode->written_at, memory_order_relaxed) == ns)
+        if (atomic_load_explicit(&inode->written_at, memory_order_relaxed) == ns &&
+            !ext4_is_version_seen(inode))
                 return;
+        ext4_count_version(inode);
         atomic_store_explicit(&inode->written_at, ns, memory_order_relaxed);
         atomic_store(&inode->times_due, true); /* after written_at */
 }

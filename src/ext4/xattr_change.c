@@ -21,8 +21,10 @@
  *      apply()  one handle: everything that can fail, then everything that changes
  *
  * A block that others have, too (its reference count says so), is not changed: this inode gets
- * a copy of its own.  Values in inodes belong to the block: they get one reference more.
- * Nothing makes a block shared, so that a count of one stays.
+ * a copy of its own.  Values in inodes belong to the block: they get one reference more, and
+ * before this inode leaves the old block: whoever is alone with that from then on may take
+ * its references away, and without any a value is deleted.  Nothing makes a block shared, so
+ * that a count of one stays.
  *
  * The inode lock is held all the time.  What completions of writes store, too, is changed
  * under the map lock.
@@ -96,7 +98,14 @@ static int begin_values(struct jbd2_handle *h, struct ext4_xattr_plan *c)
         return ret;
 }
 
-/* The first change.  -EAGAIN: what was shared is so no longer. */
+static void share_values(struct jbd2_handle *h, struct ext4_xattr_plan *c)
+{
+        for (size_t i = 0; i < c->nr_shares; i++)
+                ext4_value_share(h, c->shares[i], &c->share_locs[i]);
+        c->has_shared = true;
+}
+
+/* -EAGAIN: what was shared is so no longer. */
 static int let_go_of_old(struct jbd2_handle *h, struct ext4_xattr_plan *c)
 {
         struct ext4_inode *inode = c->inode;
@@ -121,7 +130,24 @@ static int begin(struct jbd2_handle *h, struct ext4_xattr_plan *c)
                 ret = begin_values(h, c);
         if (ret == 0)
                 ret = begin_block(h, c);
-        return ret < 0 ? ret : let_go_of_old(h, c);
+        if (ret < 0)
+                return ret;
+        share_values(h, c); /* order: before the old block is another's alone */
+        return let_go_of_old(h, c);
+}
+
+static void undo_shares(struct jbd2_handle *h, struct ext4_xattr_plan *c)
+{
+        int ret = 0;
+
+        for (size_t i = 0; i < c->nr_shares; i++) {
+                if (!c->has_shared)
+                        ext4_iloc_put(&c->share_locs[i]);
+                else if (ret == 0)
+                        ret = ext4_value_unshare(h, c->shares[i]);
+        }
+        if (ret < 0) /* it was touched before: of memory only */
+                ext4_abort(c->inode->fs, ret);
 }
 
 static void undo(struct jbd2_handle *h, struct ext4_xattr_plan *c)
@@ -132,8 +158,7 @@ static void undo(struct jbd2_handle *h, struct ext4_xattr_plan *c)
         if (c->new_blk != 0 &&
             ext4_bfree(h, c->inode, c->new_blk, cluster_of(fs), EXT4_FREE_FORGET) < 0)
                 ext4_abort(fs, -EUCLEAN);
-        for (size_t i = 0; i < c->nr_shares; i++)
-                ext4_iloc_put(&c->share_locs[i]);
+        undo_shares(h, c);
         ext4_iloc_put(&c->loc);
 }
 
@@ -144,8 +169,6 @@ static int change_values(struct jbd2_handle *h, struct ext4_xattr_plan *c)
 {
         int ret = c->fresh ? ext4_value_name(h, c->fresh) : 0;
 
-        for (size_t i = 0; i < c->nr_shares; i++)
-                ext4_value_share(h, c->shares[i], &c->share_locs[i]);
         for (size_t i = 0; ret == 0 && i < c->nr_drops; i++) {
                 if (c->drops[i].loses_reference)
                         ret = ext4_value_drop(h, c->drops[i].value);
@@ -192,7 +215,7 @@ static void change_inode(struct jbd2_handle *h, struct ext4_xattr_plan *c)
         inode->blocks -= min_t(uint64_t, inode->blocks, c->less_sectors);
         if (c->order->sets_mode)
                 set_mode(inode, c->order->mode);
-        inode->ctime = ext4_now(inode->fs);
+        ext4_set_ctime(inode, ext4_now(inode->fs));
         if (c->order->also)
                 ext4_setattr_apply(inode, c->order->also, c->loc.raw);
         /* It may have come.  Who looks for it remembers what he finds. */

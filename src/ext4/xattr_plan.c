@@ -273,3 +273,38 @@ int ext4_xattr_plan_make(struct ext4_xattr_plan *c)
 
         return ret < 0 ? ret : plan(c);
 }
+
+/* ---- how much there is ---- */
+
+static int sectors_of_set(const struct ext4_inode *inode, const struct ext4_xattr_set *set,
+                          uint64_t *nr)
+{
+        for (size_t i = 0; i < set->nr; i++) {
+                bool is_lustre;
+                int ret;
+
+                if (set->items[i].inum == 0)
+                        continue;
+                ret = ext4_value_find_lustre(inode, set->items[i].inum, &is_lustre);
+                if (ret < 0)
+                        return ret;
+                if (!is_lustre)
+                        *nr += value_sectors(inode->fs, set->items[i].size);
+        }
+        return 0;
+}
+
+int ext4_xattr_sectors(struct ext4_inode *inode, uint64_t *ret_nr)
+{
+        const struct ext4_fs *fs = inode->fs;
+        struct ext4_xattr_plan c = {.inode = inode};
+        int ret = load(&c);
+
+        *ret_nr = inode->file_acl ? (uint64_t)fs->block_size >> 9 << fs->cluster_bits : 0;
+        if (ret == 0)
+                ret = sectors_of_set(inode, &c.ibody, ret_nr);
+        if (ret == 0)
+                ret = sectors_of_set(inode, &c.block, ret_nr);
+        ext4_xattr_plan_done(&c);
+        return ret;
+}

@@ -63,6 +63,7 @@ struct ext4_xattr_plan {
         /* apply() */
         struct ext4_iloc loc;
         struct ext4_iloc *share_locs;
+        bool has_shared; /* `shares` have their references */
         struct buf *new; /* a new block, or the old one to be changed */
         void *bytes;
         void *old_bytes;      /* of the shared one */
@@ -77,6 +78,12 @@ struct ext4_xattr_plan {
  */
 must_check int ext4_xattr_plan_make(struct ext4_xattr_plan *c);
 void ext4_xattr_plan_done(struct ext4_xattr_plan *c);
+
+/*
+ * The sectors of the inode's i_blocks that are its attributes': their block, and their values.
+ * The inode lock is held.
+ */
+must_check int ext4_xattr_sectors(struct ext4_inode *inode, uint64_t *ret_nr);
 
 /*
  * Make the plan, and carry it out.  The inode lock is held exclusive, and what may be has been

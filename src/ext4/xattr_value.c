@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "ext4/ialloc.h"
+#include "ext4/inode_raw.h"
 #include "ext4/map_change.h"
 #include "ext4/orphan.h"
 #include "ext4/super_write.h"
@@ -71,6 +72,22 @@ void ext4_value_share(struct jbd2_handle *h, struct ext4_inode *value, struct ex
         rwsem_write_unlock(&value->map_lock);
 }
 
+int ext4_value_unshare(struct jbd2_handle *h, struct ext4_inode *value)
+{
+        struct ext4_iloc iloc;
+        uint64_t count;
+        int ret = ext4_inode_begin(h, value, &iloc);
+
+        if (ret < 0)
+                return ret;
+        rwsem_write_lock(&value->map_lock);
+        count = count_of(value, iloc.raw);
+        set_count(value, iloc.raw, count > 0 ? count - 1 : 0);
+        ext4_inode_store(h, value, &iloc);
+        rwsem_write_unlock(&value->map_lock);
+        return 0;
+}
+
 static int name_locked(struct jbd2_handle *h, struct ext4_inode *value)
 {
         struct ext4_iloc iloc;
@@ -107,6 +124,24 @@ uint32_t ext4_value_hash(const struct ext4_inode *value)
         return (uint32_t)value->atime.tv_sec;
 }
 
+int ext4_value_find_lustre(const struct ext4_inode *owner, uint32_t ino, bool *ret_is_lustre)
+{
+        const struct ext4_inode_disk *raw;
+        struct ext4_raw_place at;
+        struct buf *buf;
+        int ret = ext4_raw_find(owner->fs, ino, &at);
+
+        if (ret == 0)
+                ret = buf_read(owner->fs->bufs, at.blk, NULL, 0, &buf);
+        if (ret < 0)
+                return ret;
+        raw = (const void *)((const char *)buf_bytes(buf) + at.offset);
+        *ret_is_lustre = le32_get(raw->i_mtime) == ext4_ino(owner) &&
+                         le32_get(raw->i_generation) == owner->generation;
+        buf_put(buf);
+        return 0;
+}
+
 static int make_orphan(struct jbd2_handle *h, struct ext4_inode *value, uint32_t hash)
 {
         struct ext4_iloc iloc;
@@ -135,7 +170,7 @@ static int alloc_value(struct ext4_inode *owner, uint32_t hash, struct ext4_inod
                 .gid = owner->gid,
                 .now = ext4_now(owner->fs),
                 .goal = ext4_ino(owner),
-                .is_value = true,
+                .is_part = true,
         };
         struct jbd2_handle *h;
         int ret = jbd2_start(owner->fs->journal, EXT4_IALLOC_CREDITS + EXT4_ORPHAN_CREDITS, 0,

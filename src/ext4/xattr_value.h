@@ -36,6 +36,10 @@ static inline bool ext4_value_is_lustre(const struct ext4_inode *value,
                value->generation == owner->generation;
 }
 
+/* The same of a value by its number, as it is on disk. */
+must_check int ext4_value_find_lustre(const struct ext4_inode *owner, uint32_t ino,
+                                      bool *ret_is_lustre);
+
 /* The first entry names it, in this transaction.  Credits: EXT4_VALUE_CREDITS. */
 must_check int ext4_value_name(struct jbd2_handle *h, struct ext4_inode *value);
 
@@ -43,8 +47,10 @@ must_check int ext4_value_name(struct jbd2_handle *h, struct ext4_inode *value);
  * error nothing has changed.  Credits: EXT4_VALUE_CREDITS. */
 must_check int ext4_value_drop(struct jbd2_handle *h, struct ext4_inode *value);
 
-/* One reference more: begin (1 credit), then share or ext4_iloc_put(). */
+/* One reference more: begin (1 credit), then share or ext4_iloc_put().  And that taken back, in
+ * the same handle: others hold references meanwhile, so that the value stays. */
 void ext4_value_share(struct jbd2_handle *h, struct ext4_inode *value, struct ext4_iloc *loc);
+must_check int ext4_value_unshare(struct jbd2_handle *h, struct ext4_inode *value);
 
 /* The inode, its orphan entry. */
 #define EXT4_VALUE_CREDITS 3u

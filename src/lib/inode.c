@@ -142,6 +142,7 @@ int uext4_stat(struct uext4_inode *handle, struct uext4_stat *ret_st)
                 .mtime = ext4_mtime(inode),
                 .ctime = ext4_ctime(inode),
                 .btime = inode->btime,
+                .version = ext4_get_version(inode),
         };
         set_alignment(inode, ret_st);
         set_attributes(inode, ret_st);
