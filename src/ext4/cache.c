@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ext4/cache.h"
 
+#include "ext4/dax.h"
 #include "ext4/delayed.h"
 #include "ext4/write_path.h"
 
@@ -28,10 +29,30 @@ static int write(struct vfs_inode *inode, uint64_t from, uint64_t to)
         return ret;
 }
 
+bool ext4_has_pages(const struct ext4_inode *inode)
+{
+        return !ext4_journals_data(inode) && !(inode->flags & EXT4_FL_INLINE_DATA) &&
+               !ext4_is_dax(inode);
+}
+
+/* Who waits for the lock exclusive is not kept waiting (and nor is the thread). */
+static uint64_t fill(struct vfs_inode *vfs, uint64_t pos, uint32_t size)
+{
+        uint64_t end = 0;
+
+        if (!rwsem_read_trylock(&vfs->lock))
+                return 0;
+        if (ext4_has_pages(ext4_inode_of(vfs)))
+                end = iomap_buffered_fill(vfs, pos, size, &ext4_read_ops);
+        rwsem_read_unlock(&vfs->lock);
+        return end;
+}
+
 const struct vfs_pagecache_ops ext4_pagecache_ops = {
         .hold = hold,
         .release = release,
         .write = write,
+        .fill = fill,
 };
 
 void ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, uint64_t gone_to,

@@ -8,6 +8,10 @@
 
 extern const struct vfs_pagecache_ops ext4_pagecache_ops;
 
+/* Whether it is the page cache that has the file's data: it is neither in the inode, nor in the
+ * buffer cache, nor copied from the device. */
+bool ext4_has_pages(const struct ext4_inode *inode);
+
 /*
  * Between ext4_io_exclude() and the change: nothing of the file is only in memory any more but
  * what lies wholly in [gone_from, gone_to), which is dropped; and no folio has a byte of

@@ -678,11 +678,10 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                               struct iov_iter *iter);
 int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter);
 
-/* The folio that has the bytes from pos on, with a reference, and how many of `len` it has; 0
- * at and behind the end of the file.  Takes the inode lock.  -EOPNOTSUPP: the file has no
- * pages. */
-int64_t ext4_file_lend(struct ext4_inode *inode, uint64_t pos, uint64_t len,
-                       struct folio **ret_folio);
+/* The folio that has the bytes from iocb->pos on, with a reference, and how many of `len` it
+ * has; 0 at and behind the end of the file.  Takes the inode lock.  -EOPNOTSUPP: the file has
+ * no pages. */
+int64_t ext4_file_lend(struct vfs_kiocb *iocb, uint64_t len, struct folio **ret_folio);
 int64_t ext4_file_seek(struct ext4_inode *inode, uint64_t pos, int whence);
 struct fiemap_extent;
 int ext4_file_fiemap(struct ext4_inode *inode, uint64_t pos, uint64_t len,

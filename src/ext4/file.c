@@ -94,30 +94,24 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
         return count_again(inode, ret);
 }
 
-/* Its data is neither in the inode, nor in the buffer cache, nor copied from the device. */
-static bool has_pages(const struct ext4_inode *inode)
+int64_t ext4_file_lend(struct vfs_kiocb *iocb, uint64_t len, struct folio **ret_folio)
 {
-        return !ext4_journals_data(inode) && !(inode->flags & EXT4_FL_INLINE_DATA) &&
-               !ext4_is_dax(inode);
-}
-
-int64_t ext4_file_lend(struct ext4_inode *inode, uint64_t pos, uint64_t len,
-                       struct folio **ret_folio)
-{
+        struct vfs_inode *inode = iocb->inode;
+        const uint64_t pos = iocb->pos;
         int64_t ret = -EOPNOTSUPP;
         uint64_t size;
 
-        rwsem_read_lock(&inode->vfs.lock);
-        size = vfs_size(&inode->vfs);
+        rwsem_read_lock(&inode->lock);
+        size = vfs_size(inode);
         if (pos >= size) {
                 ret = 0;
-        } else if (has_pages(inode)) {
+        } else if (ext4_has_pages(ext4_inode_of(inode))) {
                 len = min_t(uint64_t, len, size - pos);
-                ret = iomap_buffered_lend(&inode->vfs, pos, len, &ext4_read_ops, ret_folio);
+                ret = iomap_buffered_lend(iocb, len, &ext4_read_ops, ret_folio);
                 if (ret == 0)
                         ret = (int64_t)min_t(uint64_t, len, folio_end(*ret_folio) - pos);
         }
-        rwsem_read_unlock(&inode->vfs.lock);
+        rwsem_read_unlock(&inode->lock);
         return ret;
 }
 

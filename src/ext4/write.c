@@ -381,14 +381,19 @@ static int64_t write_direct_locked(struct write *w)
 
 /* ---- the calls ---- */
 
-/* In the submitting thread, without the lock: others can join the commit. */
+/* In the submitting thread, without the lock: others can join the commit.  As fsync it tells
+ * the open file what could not be written back. */
 static int64_t sync_if_asked(struct write *w, bool asked, int64_t ret)
 {
-        int err;
+        struct vfs_kiocb *iocb = w->iocb;
+        int err, told = 0;
 
         if (ret <= 0 || !asked)
                 return ret;
-        err = ext4_fsync(w->inode, w->iocb->flags & VFS_SYNC ? EXT4_SYNC_ALL : EXT4_SYNC_DATA);
+        err = ext4_fsync(w->inode, iocb->flags & VFS_SYNC ? EXT4_SYNC_ALL : EXT4_SYNC_DATA);
+        if (iocb->error_seen)
+                told = vfs_pages_tell_error(iocb->inode, iocb->error_seen);
+        err = first_error(err, told);
         return err < 0 ? err : ret;
 }
 

@@ -88,6 +88,9 @@ static int fill(struct folio *f, uint64_t from, uint64_t to, const struct iomap_
 
 /* ---- reading ---- */
 
+/* Of the cache, what is read ahead may be that part. */
+#define AHEAD_PART 32u
+
 static uint64_t pow2_above(uint64_t n)
 {
         return n <= 1 ? 1 : 1ull << (64 - __builtin_clzll(n - 1));
@@ -121,6 +124,21 @@ static int fill_ahead(struct folio *f, uint64_t pos, uint64_t end, const struct 
                 ret = fill(f, pos, end, ops);
         mtx_unlock(&f->lock);
         return ret;
+}
+
+uint64_t iomap_buffered_fill(struct vfs_inode *inode, uint64_t pos, uint32_t size,
+                             const struct iomap_ops *ops)
+{
+        struct folio *f;
+        uint64_t end;
+        int ret;
+
+        if (pos >= vfs_size(inode) || vfs_pages_get(inode, pos, size, &f) < 0)
+                return 0;
+        end = folio_end(f);
+        ret = fill_ahead(f, pos, end, ops);
+        folio_put(f);
+        return ret < 0 ? 0 : end;
 }
 
 static bool has_bytes(struct folio *f, uint64_t pos, uint64_t end)
@@ -164,10 +182,52 @@ static int folio_to_read(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len,
         return ret;
 }
 
+/* Whether it goes on where the last one ended. */
+static bool goes_on(const struct vfs_kiocb *iocb)
+{
+        struct vfs_readahead *ra = iocb->readahead;
+
+        if (!ra || iocb->pos == 0)
+                return false;
+        if (iocb->pos == atomic_load_explicit(&ra->next, memory_order_relaxed))
+                return true;
+        if (atomic_load_explicit(&ra->ahead, memory_order_relaxed) > 0)
+                atomic_store_explicit(&ra->ahead, 0, memory_order_relaxed);
+        return false;
+}
+
+/*
+ * The thread of the mount is to be two windows ahead of who reads on and on, and is asked when
+ * it is less than one.  Not where a few of these would fill the cache.
+ */
+static void ask_ahead(const struct vfs_kiocb *iocb, const struct folio *f)
+{
+        struct vfs_readahead *ra = iocb->readahead;
+        const uint64_t part = iocb->inode->sb->pagecache.limit / AHEAD_PART;
+        const uint64_t most = min_t(uint64_t, pow2_above(part / 2 + 1), FOLIO_MAX_SIZE);
+        const uint64_t end = folio_end(f);
+        const uint64_t ahead = atomic_load_explicit(&ra->ahead, memory_order_relaxed);
+        uint64_t window = atomic_load_explicit(&ra->window, memory_order_relaxed);
+        uint64_t from, to;
+
+        if (likely(end + window <= ahead) || end >= vfs_size(iocb->inode))
+                return;
+        window = min_t(uint64_t, max_t(uint64_t, 2 * window, VFS_READAHEAD_FIRST), most);
+        from = max_t(uint64_t, ahead, end);
+        to = min_t(uint64_t, end + 2 * window, vfs_size(iocb->inode));
+        if (most < VFS_READAHEAD_FIRST || from >= to)
+                return;
+        atomic_store_explicit(&ra->window, (uint32_t)window, memory_order_relaxed);
+        atomic_store_explicit(&ra->ahead, to, memory_order_relaxed);
+        if (!vfs_pages_have(iocb->inode, from, from + 1)) /* else it is in the cache already */
+                vfs_readahead_ask(ra, iocb->inode, end, to, (uint32_t)window);
+}
+
 int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                             const struct iomap_ops *ops)
 {
         const uint64_t size = vfs_size(iocb->inode); /* B29 */
+        const bool goes_ahead = goes_on(iocb);
         uint64_t pos = iocb->pos;
         int ret = 0;
 
@@ -181,6 +241,8 @@ int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                 ret = folio_to_read(iocb, pos, iter->count, ops, &f);
                 if (ret < 0)
                         break;
+                if (goes_ahead)
+                        ask_ahead(iocb, f);
                 n = min_t(uint64_t, iter->count, folio_end(f) - pos);
                 iov_iter_copy_to(iter, folio_at(f, pos), n);
                 folio_put(f);
@@ -191,12 +253,20 @@ int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
         return pos > iocb->pos ? (int64_t)(pos - iocb->pos) : ret;
 }
 
-int iomap_buffered_lend(struct vfs_inode *inode, uint64_t pos, uint64_t len,
-                        const struct iomap_ops *ops, struct folio **ret_folio)
+int iomap_buffered_lend(struct vfs_kiocb *iocb, uint64_t len, const struct iomap_ops *ops,
+                        struct folio **ret_folio)
 {
-        struct vfs_kiocb iocb = {.inode = inode, .pos = pos};
+        const bool goes_ahead = goes_on(iocb);
+        int ret = folio_to_read(iocb, iocb->pos, len, ops, ret_folio);
 
-        return folio_to_read(&iocb, pos, len, ops, ret_folio);
+        if (ret < 0 || !iocb->readahead)
+                return ret;
+        if (goes_ahead)
+                ask_ahead(iocb, *ret_folio);
+        atomic_store_explicit(&iocb->readahead->next,
+                              min_t(uint64_t, iocb->pos + len, folio_end(*ret_folio)),
+                              memory_order_relaxed);
+        return 0;
 }
 
 /* ---- writing ---- */

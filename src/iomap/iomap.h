@@ -221,10 +221,15 @@ void iomap_dio_end(struct iomap_dio *dio);
 int64_t iomap_buffered_read(struct vfs_kiocb *iocb, struct iov_iter *iter,
                             const struct iomap_ops *ops);
 
-/* The folio that has the bytes from pos on, filled for `len` of them or as far as it goes, with
- * a reference.  pos is before the end of the file.  Lock as for reading. */
-must_check int iomap_buffered_lend(struct vfs_inode *inode, uint64_t pos, uint64_t len,
+/* The folio that has the bytes from iocb->pos on, filled for `len` of them or as far as it
+ * goes, with a reference.  The position is before the end of the file.  Lock as for reading. */
+must_check int iomap_buffered_lend(struct vfs_kiocb *iocb, uint64_t len,
                                    const struct iomap_ops *ops, struct folio **ret_folio);
+
+/* Fill the folio that has pos, of `size` bytes if there is none.  Where it ends; 0: at the end
+ * of the file, or after an error.  Lock as for reading. */
+uint64_t iomap_buffered_fill(struct vfs_inode *inode, uint64_t pos, uint32_t size,
+                             const struct iomap_ops *ops);
 
 /*
  * Write into the page cache: iter->count > 0 bytes at iocb->pos.  The caller holds the inode

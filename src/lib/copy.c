@@ -21,8 +21,10 @@ static int64_t read_piece(struct uext4_file *file, void *buf, size_t len, uint64
 
 static int64_t write_piece(struct uext4_file *file, void *buf, size_t len, uint64_t pos)
 {
-        struct vfs_kiocb iocb = {
-                .inode = &file->inode->vfs, .pos = pos, .flags = file->write_flags};
+        struct vfs_kiocb iocb = {.inode = &file->inode->vfs,
+                                 .pos = pos,
+                                 .flags = file->write_flags,
+                                 .error_seen = &file->error_seen};
         const struct iovec iov = {buf, len};
         struct iov_iter iter;
         int ret = iov_iter_init(&iter, &iov, 1);

@@ -117,6 +117,7 @@ void uext4_close(struct uext4_file *file)
         if (!file)
                 return;
         vfs_pending_drain(file->inode->vfs.sb, &file->queued);
+        vfs_readahead_end(&file->readahead, &file->inode->vfs);
         if (file->writes)
                 ext4_writer_close(file->inode);
         else

@@ -23,10 +23,13 @@ void uext4_loan_end(struct uext4_loan *loan)
 }
 
 /* The next piece: how many bytes; 0 at the end of the file. */
-static int64_t borrow(struct uext4_loan *loan, uint64_t pos, uint64_t len, struct iovec *iov)
+static int64_t borrow(struct uext4_file *file, struct uext4_loan *loan, uint64_t pos,
+                      uint64_t len, struct iovec *iov)
 {
+        struct vfs_kiocb iocb = {
+                .inode = &loan->inode->vfs, .pos = pos, .readahead = &file->readahead};
         struct folio *f;
-        int64_t n = ext4_file_lend(loan->inode, pos, len, &f);
+        int64_t n = ext4_file_lend(&iocb, len, &f);
 
         if (n <= 0)
                 return n;
@@ -53,7 +56,7 @@ ssize_t uext4_lend(struct uext4_file *file, uint64_t pos, size_t len, struct iov
         ext4_iget_again(file->inode);
         loan->inode = file->inode;
         while (done < len && loan->nr < max_iov) {
-                n = borrow(loan, pos + done, len - done, &iov[loan->nr]);
+                n = borrow(file, loan, pos + done, len - done, &iov[loan->nr]);
                 if (n <= 0)
                         break;
                 done += (size_t)n;

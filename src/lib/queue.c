@@ -238,6 +238,7 @@ static int64_t start(struct entry *e, const struct uext4_request *req)
                 .pos = req->pos,
                 .queue = &e->queue->vfs,
                 .complete = complete,
+                .error_seen = &req->file->error_seen,
         };
         ret = write ? lib_write_flags(req->file, req->flags, &e->iocb.flags)
                     : lib_read_flags(req->file, req->flags, &e->iocb.flags);

@@ -41,7 +41,8 @@ int lib_write_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags)
 ssize_t uext4_pwritev2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
                        uint64_t pos, int flags)
 {
-        struct vfs_kiocb iocb = {.inode = &file->inode->vfs, .pos = pos};
+        struct vfs_kiocb iocb = {
+                .inode = &file->inode->vfs, .pos = pos, .error_seen = &file->error_seen};
         struct iomap_dio dio;
         struct iov_iter iter;
         int ret = lib_write_flags(file, flags, &iocb.flags);
@@ -71,10 +72,8 @@ ssize_t uext4_pwrite(struct uext4_file *file, const void *buf, size_t len, uint6
 static int sync_file(struct uext4_file *file, enum ext4_sync what)
 {
         int ret = ext4_fsync(file->inode, what);
-        uint64_t seen = atomic_load(&file->error_seen);
-        int err = vfs_pages_error_since(&file->inode->vfs, &seen);
+        int err = vfs_pages_tell_error(&file->inode->vfs, &file->error_seen);
 
-        atomic_store(&file->error_seen, seen);
         return first_error(ret, err);
 }
 

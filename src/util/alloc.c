@@ -8,7 +8,7 @@
 static _Atomic int64_t fail_countdown = -1; /* < 0: off */
 static _Atomic uint64_t nr_allocs;
 
-static bool alloc_must_fail(void)
+bool mem_must_fail(void)
 {
         atomic_fetch_add_explicit(&nr_allocs, 1, memory_order_relaxed);
         if (likely(atomic_load_explicit(&fail_countdown, memory_order_relaxed) < 0))
@@ -18,7 +18,7 @@ static bool alloc_must_fail(void)
 
 void *mem_alloc(size_t size)
 {
-        if (alloc_must_fail())
+        if (mem_must_fail())
                 return NULL;
         return malloc(size);
 }
@@ -30,7 +30,7 @@ void *mem_zalloc(size_t size)
 
 void *mem_array(size_t nr, size_t size)
 {
-        if (alloc_must_fail())
+        if (mem_must_fail())
                 return NULL;
         return calloc(nr, size);
 }
@@ -39,7 +39,7 @@ void *mem_alloc_aligned(size_t align, size_t size)
 {
         void *ptr;
 
-        if (alloc_must_fail())
+        if (mem_must_fail())
                 return NULL;
         if (posix_memalign(&ptr, max_t(size_t, align, sizeof(void *)), size) != 0)
                 return NULL;

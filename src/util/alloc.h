@@ -32,6 +32,10 @@ static inline void mem_freep(void *pptr)
 
 #define _cleanup_mem_ __attribute__((cleanup(mem_freep)))
 
+/* For who takes memory from elsewhere: counts, and says whether there is to be none this time.
+ */
+must_check bool mem_must_fail(void);
+
 /* For tests: let `nr` allocations of this process pass, then fail one; negative: off. */
 void mem_fail_after(int64_t nr);
 

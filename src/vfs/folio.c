@@ -121,20 +121,63 @@ bool folio_next_dirty(const struct folio *f, uint64_t from, uint64_t to, uint64_
 
 /* ---- the object ---- */
 
+/* What the device wants memory to be aligned to. */
+static uint32_t alignment(const struct vfs_inode *inode)
+{
+        return max_t(uint32_t, uext4_bdev_geometry(inode->sb->dev)->mem_align, FOLIO_MIN_SIZE);
+}
+
+/* Pieces of the arena are aligned to their size. */
+static uint32_t piece_of(const struct vfs_inode *inode, uint32_t size)
+{
+        return max_t(uint32_t, size, alignment(inode));
+}
+
+/* Whether smaller ones are to be tried: what is free of the arena is in too small pieces.  What
+ * is over the bound, because others are lent, has no room there. */
+static bool fits_smaller(struct vfs_inode *inode, uint32_t size)
+{
+        struct vfs_pagecache *cache = &inode->sb->pagecache;
+
+        return size > vfs_least_folio(inode) && vfs_pagecache_arena(cache)->memory &&
+               atomic_load(&cache->bytes) + size <= cache->limit;
+}
+
+static char *data_new(struct vfs_inode *inode, uint32_t size)
+{
+        struct arena *arena = vfs_pagecache_arena(&inode->sb->pagecache);
+        char *data = arena_get(arena, piece_of(inode, size));
+
+        if (data || fits_smaller(inode, size))
+                return data;
+        return mem_alloc_aligned(alignment(inode), size);
+}
+
+static void data_free(struct folio *f)
+{
+        struct arena *arena = vfs_pagecache_arena(f->cache);
+
+        if (arena_has(arena, f->data))
+                arena_put(arena, f->data, f->piece);
+        else
+                mem_free(f->data);
+}
+
 struct folio *folio_new(struct vfs_inode *inode, uint64_t pos, uint32_t size)
 {
-        const struct uext4_bdev_geometry *geo = uext4_bdev_geometry(inode->sb->dev);
         const uint32_t words = (uint32_t)div_round_up(size >> inode->sb->block_bits, WORD_BITS);
         struct folio *f = mem_zalloc(sizeof(*f) + 2 * (size_t)words * sizeof(f->bits[0]));
 
         if (!f)
                 return NULL;
-        f->data = mem_alloc_aligned(max_t(uint32_t, geo->mem_align, FOLIO_MIN_SIZE), size);
+        f->data = data_new(inode, size);
         if (!f->data) {
                 mem_free(f);
                 return NULL;
         }
         f->inode = inode;
+        f->cache = &inode->sb->pagecache;
+        f->piece = piece_of(inode, size);
         f->pos = pos;
         f->size = size;
         f->block_bits = inode->sb->block_bits;
@@ -149,6 +192,6 @@ void folio_put(struct folio *f)
         if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) > 1)
                 return;
         mtx_done(&f->lock);
-        mem_free(f->data);
+        data_free(f);
         mem_free(f);
 }

@@ -20,6 +20,7 @@
 #include "util/lock.h"
 
 struct vfs_inode;
+struct vfs_pagecache;
 
 #define FOLIO_MIN_SIZE 4096u
 #define FOLIO_MAX_SIZE (1u << 20)
@@ -30,6 +31,9 @@ struct folio {
         uint32_t size;           /* bytes [const] */
         uint32_t block_bits;     /* [const] */
         char *data;              /* [const] */
+
+        struct vfs_pagecache *cache; /* whose memory it is, also when it is no file's [const] */
+        uint32_t piece;              /* how much of it [const] */
 
         _Atomic uint32_t refs;     /* one is the file's, until it is removed */
         _Atomic bool is_uptodate;  /* all blocks are; never again not */
@@ -47,7 +51,8 @@ struct folio {
         uint64_t bits[];   /* [lock] two maps of a bit per block: uptodate, dirty */
 };
 
-/* Make one, not of any file yet, with one reference and no contents.  NULL: no memory. */
+/* Make one, not of any file yet, with one reference and no contents.  NULL: no memory, for one
+ * as large as that. */
 must_check struct folio *folio_new(struct vfs_inode *inode, uint64_t pos, uint32_t size);
 
 static inline void folio_get(struct folio *f)

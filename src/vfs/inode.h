@@ -42,6 +42,12 @@ static inline uint64_t vfs_size(struct vfs_inode *inode)
         return atomic_load_explicit(&inode->size, memory_order_acquire);
 }
 
+/* Bytes of the smallest folio that the file may have. */
+static inline uint32_t vfs_least_folio(const struct vfs_inode *inode)
+{
+        return max_t(uint32_t, FOLIO_MIN_SIZE, 1u << inode->sb->block_bits);
+}
+
 /*
  * Data of the file was written, completely, and is not durable: the next flush to begin makes
  * it so.  Before the request is counted down.
@@ -81,7 +87,23 @@ enum vfs_kiocb_flags {
 struct vfs_readahead {
         _Atomic uint64_t next;
         _Atomic uint32_t window; /* bytes */
+        _Atomic uint64_t ahead;  /* how far the thread was asked to go; 0: not since a jump */
+        _Atomic bool was_asked;  /* the thread was, ever */
+
+        /* What it is asked for [readers.lock]. */
+        TAILQ_ENTRY(vfs_readahead) link;
+        bool is_listed;
+        struct vfs_inode *inode;
+        uint64_t from, to;
+        uint32_t unit; /* of a folio */
 };
+
+/* Let the thread fill [from, to) of the file, with folios of `unit` bytes. */
+void vfs_readahead_ask(struct vfs_readahead *ra, struct vfs_inode *inode, uint64_t from,
+                       uint64_t to, uint32_t unit);
+
+/* The file is being closed: the thread does not know it any more.  No lock is held. */
+void vfs_readahead_end(struct vfs_readahead *ra, struct vfs_inode *inode);
 
 #define VFS_READAHEAD_FIRST (128u << 10)
 
@@ -90,6 +112,7 @@ struct vfs_kiocb {
         uint64_t pos;
         uint32_t flags;                  /* VFS_* */
         struct vfs_readahead *readahead; /* buffered reads; may be NULL */
+        _Atomic uint64_t *error_seen;    /* writes: of the open file; may be NULL */
 
         /* With a queue the request may end later, through complete(); without, it is
          * synchronous. */

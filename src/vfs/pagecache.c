@@ -15,6 +15,18 @@
 #include "vfs/inode.h"
 #include "vfs/pages.h"
 
+/* Whether overruns of its pieces would not be found. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_IS_BLIND true
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define ARENA_IS_BLIND true
+#endif
+#ifndef ARENA_IS_BLIND
+#define ARENA_IS_BLIND false
+#endif
+
 void vfs_pagecache_init(struct vfs_pagecache *cache, uint64_t limit)
 {
         *cache = (struct vfs_pagecache){.limit = limit};
@@ -24,15 +36,46 @@ void vfs_pagecache_init(struct vfs_pagecache *cache, uint64_t limit)
         cond_init(&cache->done);
         TAILQ_INIT(&cache->dirty);
         TAILQ_INIT(&cache->writing);
+        vfs_readers_init(&cache->readers);
 }
 
 void vfs_pagecache_done(struct vfs_pagecache *cache)
 {
+        vfs_readers_done(&cache->readers);
         assert(TAILQ_EMPTY(&cache->lru) && TAILQ_EMPTY(&cache->dirty));
+        if (atomic_load(&cache->has_arena))
+                arena_done(&cache->arena);
         cond_done(&cache->done);
         cond_done(&cache->wake);
         mtx_done(&cache->lock);
 }
+
+/* ---- memory ---- */
+
+/* Folios of different sizes lie between each other: there is a quarter more than the bound, so
+ * that large pieces are found among small ones.  Address Sanitizer watches malloc()'s. */
+static uint64_t arena_size(const struct vfs_pagecache *cache)
+{
+        if (ARENA_IS_BLIND)
+                return 0;
+        return cache->limit + cache->limit / 4;
+}
+
+struct arena *vfs_pagecache_arena(struct vfs_pagecache *cache)
+{
+        if (likely(atomic_load_explicit(&cache->has_arena, memory_order_acquire)))
+                return &cache->arena;
+        mtx_lock(&cache->lock);
+        if (!atomic_load_explicit(&cache->has_arena, memory_order_relaxed)) {
+                arena_init(&cache->arena, arena_size(cache));
+                /* Partner: who does not take the lock, above. */
+                atomic_store_explicit(&cache->has_arena, true, memory_order_release);
+        }
+        mtx_unlock(&cache->lock);
+        return &cache->arena;
+}
+
+/* ---- the list ---- */
 
 void vfs_pagecache_add(struct vfs_pagecache *cache, struct folio *f)
 {

@@ -98,7 +98,7 @@ static int add(struct vfs_inode *inode, uint64_t pos, uint32_t size, struct foli
 int vfs_pages_get(struct vfs_inode *inode, uint64_t pos, uint32_t size,
                   struct folio **ret_folio)
 {
-        const uint32_t least = max_t(uint32_t, FOLIO_MIN_SIZE, 1u << inode->sb->block_bits);
+        const uint32_t least = vfs_least_folio(inode);
         int ret;
 
         size = max_t(uint32_t, size, least);
@@ -469,6 +469,11 @@ void vfs_pages_set_error(struct vfs_inode *inode, int err)
         } while (!atomic_compare_exchange_weak(&inode->pages.error, &old, new));
 }
 
+static int errno_of(uint64_t error)
+{
+        return -(int)(error & ((1u << ERRNO_BITS) - 1));
+}
+
 int vfs_pages_error_since(struct vfs_inode *inode, uint64_t *seen)
 {
         const uint64_t now = vfs_pages_error_now(inode);
@@ -476,5 +481,17 @@ int vfs_pages_error_since(struct vfs_inode *inode, uint64_t *seen)
         if (now == *seen)
                 return 0;
         *seen = now;
-        return -(int)(now & ((1u << ERRNO_BITS) - 1));
+        return errno_of(now);
+}
+
+int vfs_pages_tell_error(struct vfs_inode *inode, _Atomic uint64_t *seen)
+{
+        const uint64_t now = vfs_pages_error_now(inode);
+        uint64_t old = atomic_load(seen);
+
+        do {
+                if (old >= now) /* it grows with its number */
+                        return 0;
+        } while (!atomic_compare_exchange_weak(seen, &old, now));
+        return errno_of(now);
 }

@@ -12,6 +12,7 @@
  *      pages.c         the folios of one file: find, add, dirty, take away
  *      pagecache.c     memory: the bound, and which folio goes first
  *      flusher.c       dirty files: who writes them back, and when
+ *      readahead.c     a thread that fills folios before somebody asks for them
  *
  * Rules:
  * - Who adds folios, fills them or makes them dirty holds the inode lock, or invalidate_lock,
@@ -23,6 +24,7 @@
  * held, but not with a handle open.
  */
 
+#include "util/arena.h"
 #include "vfs/pages_tree.h"
 
 RB_HEAD(dirty_folios, folio);
@@ -135,9 +137,11 @@ void vfs_pages_set_error(struct vfs_inode *inode, int err);
 
 /*
  * Errors since *seen, which an open file keeps: 0, or the latest one.  *seen moves on.  A file
- * begins with vfs_pages_error_now().
+ * begins with vfs_pages_error_now().  The second is for what several threads may ask at once:
+ * one of them is told.
  */
 int vfs_pages_error_since(struct vfs_inode *inode, uint64_t *seen);
+int vfs_pages_tell_error(struct vfs_inode *inode, _Atomic uint64_t *seen);
 uint64_t vfs_pages_error_now(struct vfs_inode *inode);
 
 /* ---- the mount ---- */
@@ -151,13 +155,46 @@ struct vfs_pagecache_ops {
 
         /* Write back what is dirty of [from, to), but do not wait for what others write. */
         int (*write)(struct vfs_inode *inode, uint64_t from, uint64_t to);
+
+        /*
+         * Fill the folio that has `pos`, with the locks that this takes: one of `size` bytes,
+         * if there is none.  Where it ends; 0: at the end of the file, when the locks are not
+         * to be had at once, or after an error.  No lock is held; somebody has the file open.
+         */
+        uint64_t (*fill)(struct vfs_inode *inode, uint64_t pos, uint32_t size);
 };
+
+/* ---- readahead.c ---- */
+
+struct vfs_readahead;
+TAILQ_HEAD(vfs_readahead_list, vfs_readahead);
+
+struct vfs_readers {
+        struct mtx lock;
+        struct vfs_readahead_list asked; /* [lock] */
+        struct vfs_readahead *now;       /* [lock] whose folio the thread is filling */
+        struct cond wake;                /* the thread */
+        struct cond done;                /* it is done with a folio */
+        pthread_t thread;
+        bool has_thread, stops; /* [lock] */
+};
+
+void vfs_readers_init(struct vfs_readers *r);
+/* All files are closed. */
+void vfs_readers_done(struct vfs_readers *r);
+
+/* ---- memory, and dirty files ---- */
 
 struct vfs_pagecache {
         const struct vfs_pagecache_ops *ops; /* [const] */
         uint64_t limit;                      /* bytes of folios [const once mounted] */
         _Atomic uint64_t bytes;
         _Atomic uint64_t dirty_bytes; /* of these, dirty or being written */
+
+        struct arena arena; /* where folios are */
+        _Atomic bool has_arena;
+
+        struct vfs_readers readers;
 
         struct mtx lock;       /* RANK_PAGECACHE */
         struct folio_list lru; /* [lock] the longest unused first */
@@ -181,6 +218,9 @@ void vfs_pagecache_done(struct vfs_pagecache *cache);
 /* Room for `size` bytes: folios that have not been used for long go.  False when there are not
  * enough that can. */
 bool vfs_pagecache_make_room(struct vfs_pagecache *cache, uint32_t size);
+
+/* The memory of folios, made when it is asked for first: its size is that of the bound. */
+struct arena *vfs_pagecache_arena(struct vfs_pagecache *cache);
 
 /* A folio is a file's now; is no more.  The lock of its pages is held. */
 void vfs_pagecache_add(struct vfs_pagecache *cache, struct folio *f);
