@@ -11,10 +11,6 @@
  * want of memory or in reading the map; then claims that many clusters at once; and then
  * makes the marks promises, or wipes them away.  Nobody else makes promises for the inode
  * meanwhile (inode lock), and nobody allocates in it (map lock).
- *
- * What the map may need is estimated chunk by chunk, so that a change costs little however
- * much is promised.  The estimate does not ask what the map looks like, but for its depth: it
- * is right whatever others do to the map meanwhile.
  */
 
 #include "ext4/delayed.h"
@@ -23,19 +19,19 @@
 
 #include "ext4/balloc_group.h"
 #include "ext4/bitmap.h"
-#include "ext4/extent_change.h"
-#include "ext4/extent_edit.h"
+#include "ext4/delayed_need.h"
 #include "util/alloc.h"
 
-#define CHUNK_CLUSTERS 512u
-
-struct ext4_delayed_chunk {
-        RB_ENTRY(ext4_delayed_chunk) node;
-        uint32_t index; /* of its first cluster, in chunks */
-        uint32_t need;  /* of the map, as need_of() the promised ones */
-        uint8_t promised[CHUNK_CLUSTERS / 8];
-        uint8_t wanted[CHUNK_CLUSTERS / 8]; /* by a reservation under way, not promised */
+/* What a reservation is for. */
+enum kind {
+        FOR_DATA,       /* clusters without blocks */
+        FOR_CONVERSION, /* blocks that are there, unwritten */
 };
+
+static uint8_t *bits_of(struct ext4_delayed_chunk *c, enum kind kind)
+{
+        return kind == FOR_DATA ? c->promised : c->unwritten;
+}
 
 static int cmp_chunks(const struct ext4_delayed_chunk *a, const struct ext4_delayed_chunk *b)
 {
@@ -53,7 +49,7 @@ void ext4_delayed_init(struct ext4_delayed *d)
 
 void ext4_delayed_done(struct ext4_delayed *d)
 {
-        assert(RB_EMPTY(&d->tree) && d->nr_map == 0);
+        assert(RB_EMPTY(&d->tree) && d->nr_map == 0 && d->nr_unwritten == 0);
         mtx_done(&d->lock);
 }
 
@@ -88,7 +84,7 @@ static struct span inside(const struct ext4_inode *inode, uint64_t from, uint64_
 
 static struct ext4_delayed_chunk *find_locked(struct ext4_delayed *d, uint64_t cluster)
 {
-        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / CHUNK_CLUSTERS)};
+        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK)};
 
         return RB_FIND(ext4_delayed_tree, &d->tree, &key);
 }
@@ -96,7 +92,7 @@ static struct ext4_delayed_chunk *find_locked(struct ext4_delayed *d, uint64_t c
 /* The first that ends behind the cluster. */
 static struct ext4_delayed_chunk *find_from_locked(struct ext4_delayed *d, uint64_t cluster)
 {
-        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / CHUNK_CLUSTERS)};
+        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK)};
 
         return RB_NFIND(ext4_delayed_tree, &d->tree, &key);
 }
@@ -110,24 +106,23 @@ static struct ext4_delayed_chunk *get_locked(struct ext4_delayed *d, uint64_t cl
         c = mem_zalloc(sizeof(*c));
         if (!c)
                 return NULL;
-        c->index = (uint32_t)(cluster / CHUNK_CLUSTERS);
+        c->index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK);
         RB_INSERT(ext4_delayed_tree, &d->tree, c);
         return c;
+}
+
+static bool is_empty(const uint8_t *bits)
+{
+        return ext4_bits_next_set(bits, 0, EXT4_DELAYED_CHUNK) == EXT4_DELAYED_CHUNK;
 }
 
 /* No reservation is under way, or it has been settled in this chunk. */
 static void put_if_empty_locked(struct ext4_delayed *d, struct ext4_delayed_chunk *c)
 {
-        if (ext4_bits_next_set(c->promised, 0, CHUNK_CLUSTERS) < CHUNK_CLUSTERS ||
-            ext4_bits_next_set(c->wanted, 0, CHUNK_CLUSTERS) < CHUNK_CLUSTERS)
+        if (!is_empty(c->promised) || !is_empty(c->unwritten) || !is_empty(c->wanted))
                 return;
         RB_REMOVE(ext4_delayed_tree, &d->tree, c);
         mem_free(c);
-}
-
-static uint64_t base_of(const struct ext4_delayed_chunk *c)
-{
-        return (uint64_t)c->index * CHUNK_CLUSTERS;
 }
 
 /* The part of a span that is in the chunk of its first cluster. */
@@ -137,11 +132,11 @@ struct part {
 
 static struct part part_of(struct span s)
 {
-        uint64_t base = s.from / CHUNK_CLUSTERS * CHUNK_CLUSTERS;
+        uint64_t base = s.from / EXT4_DELAYED_CHUNK * EXT4_DELAYED_CHUNK;
 
         return (struct part){
                 .lo = (uint32_t)(s.from - base),
-                .hi = (uint32_t)min_t(uint64_t, s.to - base, CHUNK_CLUSTERS),
+                .hi = (uint32_t)min_t(uint64_t, s.to - base, EXT4_DELAYED_CHUNK),
         };
 }
 
@@ -201,113 +196,12 @@ bool ext4_delayed_cut(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t *len)
         return promised;
 }
 
-/* ---- what the map may need ---- */
-
-static uint32_t count_bits(const uint8_t *bits)
-{
-        uint32_t nr = 0;
-
-        for (unsigned i = 0; i < CHUNK_CLUSTERS / 8; i++)
-                nr += (uint32_t)__builtin_popcount(bits[i]);
-        return nr;
-}
-
-/* How many of the equal spans of the file, the first of which begins at block `first`, have a
- * promised block.  (No clusters here.) */
-static uint32_t count_spans(const uint8_t *bits, uint64_t base, uint64_t first, uint64_t span)
-{
-        const uint64_t end = base + CHUNK_CLUSTERS;
-        uint64_t lblk = max_t(uint64_t, base, first);
-        uint32_t nr = 0;
-
-        while (lblk < end) {
-                uint64_t stop = min_t(uint64_t, end,
-                                      first + round_down_pow2(lblk - first, span) + span);
-                uint32_t hi = (uint32_t)(stop - base);
-
-                nr += ext4_bits_next_set(bits, (uint32_t)(lblk - base), hi) < hi;
-                lblk = stop;
-        }
-        return nr;
-}
-
-/* Pointer blocks on the way to the promised blocks of a chunk.  Some of them are counted in
- * another chunk, too. */
-static uint32_t need_of_pointers(const struct ext4_fs *fs, const uint8_t *bits, uint64_t base)
-{
-        const uint64_t ptrs = 1ull << ext4_ptr_bits(fs);
-        const uint64_t second = EXT4_NR_DIRECT + ptrs; /* where the second level begins */
-        const uint64_t third = second + ptrs * ptrs;
-        uint32_t nr = count_spans(bits, base, EXT4_NR_DIRECT, ptrs);
-
-        if (base + CHUNK_CLUSTERS > second)
-                nr += count_spans(bits, base, second, ptrs * ptrs);
-        if (base + CHUNK_CLUSTERS > third)
-                nr += count_spans(bits, base, third, ptrs * ptrs * ptrs);
-        return nr;
-}
-
-/* The most extents that one cluster's blocks can become. */
-static uint64_t extents_of_cluster(const struct ext4_fs *fs)
-{
-        return fs->cluster_bits ? 1ull << (fs->cluster_bits - 1) : 1;
-}
-
-/*
- * Leaves that are full and in the way: a full one speaks of as many blocks as it has entries,
- * and one that is split at its end stays full, and is split again.  At most one for each new
- * extent.
- */
-static uint64_t need_of_extents(const struct ext4_fs *fs, uint64_t nr_clusters)
-{
-        const uint64_t blocks = (uint64_t)CHUNK_CLUSTERS << fs->cluster_bits;
-
-        return min_t(uint64_t, nr_clusters * extents_of_cluster(fs),
-                     4 + 2 * blocks / ext4_node_room(fs->block_size));
-}
-
-static uint32_t need_of(const struct ext4_inode *inode, const struct ext4_delayed_chunk *c,
-                        const uint8_t *bits)
-{
-        if (inode->flags & EXT4_FL_EXTENTS)
-                return (uint32_t)need_of_extents(inode->fs, count_bits(bits));
-        return need_of_pointers(inode->fs, bits, base_of(c));
-}
-
-/*
- * Nodes for `extents` new entries in a tree, of whose nodes at each level `full` may be split
- * for one entry.  For more, each half has to fill up again.  Last, the root moves down: for
- * each new level, which takes three splits below it.
- */
-static uint64_t need_of_tree(const struct ext4_inode *inode, uint64_t extents, uint64_t full)
-{
-        const uint64_t room = ext4_node_room(inode->fs->block_size);
-        const unsigned depth = ext4_extent_depth(inode);
-        uint64_t nr = extents, sum = 0;
-
-        if (extents == 0)
-                return 0;
-        for (unsigned k = 0; k < max_t(unsigned, depth, 2); k++) {
-                nr = min_t(uint64_t, nr, (k < depth ? full : 0) + 4 * nr / room);
-                sum += nr;
-        }
-        return sum + (sum < 3 ? 1 : 3);
-}
-
-/* For that many clusters, whose chunks need that much. */
-static uint64_t need_in_all(const struct ext4_inode *inode, uint64_t nr, uint64_t need)
-{
-        const uint64_t loose = inode->delayed.nr_loose;
-
-        if (!(inode->flags & EXT4_FL_EXTENTS))
-                return need;
-        return need_of_tree(inode, nr * extents_of_cluster(inode->fs) + loose, need + loose);
-}
+/* ---- how many there are ---- */
 
 /* The chunk's promises have changed. */
 static void weigh_locked(struct ext4_inode *inode, struct ext4_delayed_chunk *c)
 {
-        uint32_t need = need_of(inode, c, c->promised);
+        uint32_t need = ext4_delayed_need(inode, c);
 
         inode->delayed.need += need;
         inode->delayed.need -= c->need;
@@ -322,6 +216,21 @@ static void set_nr_locked(struct ext4_delayed *d, uint64_t nr)
 
 /* ---- promises for the map ---- */
 
+/* Nothing is to be converted. */
+static void forget_unwritten_locked(struct ext4_inode *inode)
+{
+        struct ext4_delayed *d = &inode->delayed;
+        struct ext4_delayed_chunk *c, *next;
+
+        for (c = RB_MIN(ext4_delayed_tree, &d->tree); c && d->nr_unwritten > 0; c = next) {
+                next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
+                d->nr_unwritten -= ext4_delayed_count(c->unwritten);
+                memset(c->unwritten, 0, sizeof(c->unwritten));
+                weigh_locked(inode, c);
+                put_if_empty_locked(d, c);
+        }
+}
+
 /* How many of them are not needed any more, and are the caller's to give. */
 static uint64_t leave_map_locked(struct ext4_inode *inode)
 {
@@ -329,8 +238,9 @@ static uint64_t leave_map_locked(struct ext4_inode *inode)
         uint64_t nr = d->nr_map;
 
         /* What is being written is still to be entered, or converted. */
-        if (d->nr > 0 || d->is_reserving || vfs_has_dirty(&inode->vfs.pages))
+        if (d->nr > 0 || d->is_reserving || d->is_writing || vfs_has_dirty(&inode->vfs.pages))
                 return 0;
+        forget_unwritten_locked(inode);
         d->nr_map = 0;
         d->nr_loose = 0;
         return nr;
@@ -351,7 +261,7 @@ static void leave_map(struct ext4_inode *inode)
 {
         uint64_t nr;
 
-        if (inode->delayed.nr_map == 0)
+        if (inode->delayed.nr_map == 0 && inode->delayed.nr_unwritten == 0)
                 return;
         mtx_lock(&inode->delayed.lock);
         nr = leave_map_locked(inode);
@@ -385,8 +295,18 @@ void ext4_delayed_return_node(struct ext4_inode *inode)
         leave_map(inode);
 }
 
+static void set_writing(struct ext4_delayed *d, bool is_writing)
+{
+        if (!is_writing && !d->is_writing) /* it changes under the inode lock */
+                return;
+        mtx_lock(&d->lock);
+        d->is_writing = is_writing;
+        mtx_unlock(&d->lock);
+}
+
 void ext4_delayed_settle(struct ext4_inode *inode)
 {
+        set_writing(&inode->delayed, false);
         if (vfs_has_dirty(&inode->vfs.pages))
                 return;
         if (atomic_load_explicit(&inode->delayed.nr_data, memory_order_acquire) > 0)
@@ -407,43 +327,52 @@ void ext4_delayed_try_settle(struct ext4_inode *inode)
 
 /* ---- taking them out ---- */
 
-static uint32_t clear_part(struct ext4_delayed_chunk *c, uint32_t lo, uint32_t hi)
+static uint32_t clear_part(uint8_t *bits, uint32_t lo, uint32_t hi)
 {
-        uint32_t at = ext4_bits_next_set(c->promised, lo, hi);
+        uint32_t at = ext4_bits_next_set(bits, lo, hi);
         uint32_t nr = 0;
 
         while (at < hi) {
-                uint32_t stop = ext4_bits_next_clear(c->promised, at, hi);
+                uint32_t stop = ext4_bits_next_clear(bits, at, hi);
 
-                ext4_bits_clear(c->promised, at, stop - at);
+                ext4_bits_clear(bits, at, stop - at);
                 nr += stop - at;
-                at = ext4_bits_next_set(c->promised, stop, hi);
+                at = ext4_bits_next_set(bits, stop, hi);
         }
         return nr;
 }
 
-/* How many there were, and how many for the map go with them. */
-static uint64_t drop(struct ext4_inode *inode, struct span s, uint64_t *ret_map)
+enum dropping {
+        DROP_DATA,
+        DROP_ALL,
+};
+
+/* How many there were to data, and how many for the map go with them. */
+static uint64_t drop(struct ext4_inode *inode, struct span s, enum dropping how,
+                     uint64_t *ret_map)
 {
         struct ext4_delayed *d = &inode->delayed;
         struct ext4_delayed_chunk *c, *next;
-        uint64_t nr = 0;
+        uint64_t nr = 0, nr_unwritten = 0;
 
         *ret_map = 0;
         if (s.from >= s.to)
                 return 0;
         mtx_lock(&d->lock);
-        for (c = find_from_locked(d, s.from); c && base_of(c) < s.to; c = next) {
+        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to; c = next) {
                 struct part p;
 
                 next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
-                s.from = max_t(uint64_t, s.from, base_of(c));
+                s.from = max_t(uint64_t, s.from, ext4_delayed_base(c));
                 p = part_of(s);
-                nr += clear_part(c, p.lo, p.hi);
+                nr += clear_part(c->promised, p.lo, p.hi);
+                if (how == DROP_ALL)
+                        nr_unwritten += clear_part(c->unwritten, p.lo, p.hi);
                 weigh_locked(inode, c);
                 put_if_empty_locked(d, c);
         }
         set_nr_locked(d, d->nr - nr);
+        d->nr_unwritten -= nr_unwritten;
         *ret_map = leave_map_locked(inode);
         mtx_unlock(&d->lock);
         return nr;
@@ -452,7 +381,7 @@ static uint64_t drop(struct ext4_inode *inode, struct span s, uint64_t *ret_map)
 static void take_back(struct ext4_inode *inode, struct span s)
 {
         uint64_t nr_map;
-        uint64_t nr = drop(inode, s, &nr_map);
+        uint64_t nr = drop(inode, s, DROP_ALL, &nr_map);
 
         give_back(inode, nr, nr_map);
 }
@@ -477,7 +406,7 @@ void ext4_delayed_spend(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t len
         struct span s = touched(inode, lblk, (uint64_t)lblk + len);
         struct ext4_balloc *b = inode->fs->balloc;
         uint64_t nr_map;
-        uint64_t nr = drop(inode, s, &nr_map);
+        uint64_t nr = drop(inode, s, DROP_DATA, &nr_map);
 
         atomic_fetch_sub(&b->nr_delayed, nr);
         /* Some were taken back between the allocation and now: it pays as others do. */
@@ -487,16 +416,17 @@ void ext4_delayed_spend(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t len
 
 /* ---- making them ---- */
 
-static int want_part_locked(struct ext4_delayed *d, struct span s, struct part p, uint64_t *nr)
+static int want_part_locked(struct ext4_delayed *d, struct span s, enum kind kind, uint64_t *nr)
 {
         struct ext4_delayed_chunk *c = get_locked(d, s.from);
+        const struct part p = part_of(s);
         uint32_t at, stop;
 
         if (!c)
                 return -ENOMEM;
-        for (at = ext4_bits_next_clear(c->promised, p.lo, p.hi); at < p.hi;
-             at = ext4_bits_next_clear(c->promised, stop, p.hi)) {
-                stop = ext4_bits_next_set(c->promised, at, p.hi);
+        for (at = ext4_bits_next_clear(bits_of(c, kind), p.lo, p.hi); at < p.hi;
+             at = ext4_bits_next_clear(bits_of(c, kind), stop, p.hi)) {
+                stop = ext4_bits_next_set(bits_of(c, kind), at, p.hi);
                 ext4_bits_set(c->wanted, at, stop - at);
                 *nr += stop - at;
         }
@@ -504,16 +434,16 @@ static int want_part_locked(struct ext4_delayed *d, struct span s, struct part p
 }
 
 /* Mark what of it is not promised; *nr counts. */
-static int want(struct ext4_inode *inode, struct span s, uint64_t *nr)
+static int want(struct ext4_inode *inode, struct span s, enum kind kind, uint64_t *nr)
 {
         struct ext4_delayed *d = &inode->delayed;
         int ret = 0;
 
         mtx_lock(&d->lock);
         while (ret == 0 && s.from < s.to) {
-                struct part p = part_of(s);
+                const struct part p = part_of(s);
 
-                ret = want_part_locked(d, s, p, nr);
+                ret = want_part_locked(d, s, kind, nr);
                 s.from += p.hi - p.lo;
         }
         mtx_unlock(&d->lock);
@@ -521,8 +451,10 @@ static int want(struct ext4_inode *inode, struct span s, uint64_t *nr)
 }
 
 struct claim {
+        enum kind kind;
         uint64_t nr_data, nr_map; /* clusters */
         uint64_t nr_loose;        /* clusters that are there, and get more blocks mapped */
+        uint64_t nr_unwritten;    /* clusters, some of whose blocks get converted */
 };
 
 /* Never more than every second block of the file, however often it is written to. */
@@ -532,7 +464,7 @@ static uint64_t loose_with(struct ext4_inode *inode, struct span s, uint64_t nr)
         uint64_t end = max_t(uint64_t, vfs_size(&inode->vfs) >> fs->block_bits,
                              s.to << fs->cluster_bits);
 
-        return min_t(uint64_t, inode->delayed.nr_loose + nr * extents_of_cluster(fs),
+        return min_t(uint64_t, inode->delayed.nr_loose + nr * ext4_delayed_extents(fs),
                      end / 2 + 1);
 }
 
@@ -547,23 +479,24 @@ static void want_map(struct ext4_inode *inode, struct span s, struct claim *clai
         /* Blocks of clusters that are there: not without clusters. */
         if (inode->fs->cluster_bits == 0)
                 claim->nr_loose = 0;
-        if (claim->nr_data == 0 && claim->nr_loose == 0)
+        if (claim->nr_data + claim->nr_loose + claim->nr_unwritten == 0)
                 return;
 
         mtx_lock(&d->lock);
         d->is_reserving = true;
         d->nr_loose = loose_with(inode, s, claim->nr_loose);
         need = d->need;
-        for (c = find_from_locked(d, s.from); c && base_of(c) < s.to;
+        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to;
              c = RB_NEXT(ext4_delayed_tree, &d->tree, c)) {
-                uint8_t bits[CHUNK_CLUSTERS / 8];
+                struct ext4_delayed_chunk then = *c;
 
-                for (unsigned i = 0; i < sizeof(bits); i++)
-                        bits[i] = c->promised[i] | c->wanted[i];
-                need += need_of(inode, c, bits);
+                for (unsigned i = 0; i < sizeof(then.wanted); i++)
+                        bits_of(&then, claim->kind)[i] |= c->wanted[i];
+                need += ext4_delayed_need(inode, &then);
                 need -= c->need;
         }
-        all = need_in_all(inode, d->nr + claim->nr_data, need);
+        all = ext4_delayed_need_in_all(inode, d->nr + claim->nr_data,
+                                       d->nr_unwritten + claim->nr_unwritten, need);
         claim->nr_map = all > d->nr_map ? all - d->nr_map : 0;
         mtx_unlock(&d->lock);
 }
@@ -576,16 +509,17 @@ static void settle(struct ext4_inode *inode, struct span s, const struct claim *
         struct ext4_delayed_chunk *c, *next;
 
         mtx_lock(&d->lock);
-        for (c = find_from_locked(d, s.from); c && base_of(c) < s.to; c = next) {
+        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to; c = next) {
                 next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
                 for (unsigned i = 0; keep && i < sizeof(c->wanted); i++)
-                        c->promised[i] |= c->wanted[i];
+                        bits_of(c, claim->kind)[i] |= c->wanted[i];
                 memset(c->wanted, 0, sizeof(c->wanted));
                 weigh_locked(inode, c);
                 put_if_empty_locked(d, c);
         }
         if (keep) {
                 set_nr_locked(d, d->nr + claim->nr_data);
+                d->nr_unwritten += claim->nr_unwritten;
                 d->nr_map += claim->nr_map;
         }
         d->is_reserving = false;
@@ -618,7 +552,8 @@ static int want_holes(struct ext4_inode *inode, struct span s, struct claim *cla
                 if (ret < 0)
                         break;
                 if (map.type != EXT4_MAP_HOLE) {
-                        ret = want(inode, (struct span){s.from, lblk >> bits}, &claim->nr_data);
+                        ret = want(inode, (struct span){s.from, lblk >> bits}, FOR_DATA,
+                                   &claim->nr_data);
                         s.from = div_round_up(map.lblk + map.len, 1ull << bits);
                         claim->nr_loose += min_t(uint64_t, s.from, s.to) - (lblk >> bits);
                         lblk = s.from << bits;
@@ -626,15 +561,17 @@ static int want_holes(struct ext4_inode *inode, struct span s, struct claim *cla
                         lblk = map.lblk + map.len;
                 }
         }
-        return ret < 0 ? ret : want(inode, s, &claim->nr_data);
+        return ret < 0 ? ret : want(inode, s, FOR_DATA, &claim->nr_data);
 }
 
-static int reserve_locked(struct ext4_inode *inode, struct span s, unsigned alloc_flags)
+static int reserve_locked(struct ext4_inode *inode, struct span s, enum kind kind,
+                          unsigned alloc_flags)
 {
         struct ext4_balloc *b = inode->fs->balloc;
-        struct claim claim = {.nr_data = 0};
+        struct claim claim = {.kind = kind};
         uint64_t nr;
-        int ret = want_holes(inode, s, &claim);
+        int ret = kind == FOR_DATA ? want_holes(inode, s, &claim)
+                                   : want(inode, s, FOR_CONVERSION, &claim.nr_unwritten);
 
         if (ret == 0)
                 want_map(inode, s, &claim);
@@ -664,8 +601,42 @@ int ext4_delayed_reserve(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t le
         if (run_end(inode, s, &promised) == s.to && promised)
                 return 0;
         rwsem_read_lock(&inode->map_lock);
-        ret = reserve_locked(inode, s, alloc_flags);
+        ret = reserve_locked(inode, s, FOR_DATA, alloc_flags);
         rwsem_read_unlock(&inode->map_lock);
+        return ret;
+}
+
+static bool are_promised(struct ext4_inode *inode, struct span s)
+{
+        struct ext4_delayed *d = &inode->delayed;
+        bool are = true;
+
+        mtx_lock(&d->lock);
+        while (are && s.from < s.to) {
+                struct ext4_delayed_chunk *c = find_locked(d, s.from);
+                const struct part p = part_of(s);
+
+                are = c && ext4_bits_next_clear(c->unwritten, p.lo, p.hi) == p.hi;
+                s.from += p.hi - p.lo;
+        }
+        mtx_unlock(&d->lock);
+        return are;
+}
+
+int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len,
+                                    unsigned alloc_flags)
+{
+        const struct span s = touched(inode, lblk, lblk + len);
+        int ret;
+
+        set_writing(&inode->delayed, true); /* order: then nobody takes back what there is */
+        if (are_promised(inode, s))
+                return 0;
+        rwsem_read_lock(&inode->map_lock); /* the depth stays */
+        ret = reserve_locked(inode, s, FOR_CONVERSION, alloc_flags);
+        rwsem_read_unlock(&inode->map_lock);
+        if (ret < 0)
+                set_writing(&inode->delayed, false);
         return ret;
 }
 

@@ -54,6 +54,14 @@ must_check int ext4_delayed_reserve(struct ext4_inode *inode, ext4_lblk_t lblk, 
                                     unsigned alloc_flags);
 
 /*
+ * The same for blocks that are there, and unwritten: they need no space, but what of the map
+ * their conversion may need.  It stays promised until nothing of the file is dirty, or the
+ * range is cancelled; until ext4_delayed_settle() also before anything is dirty.
+ */
+must_check int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk,
+                                               uint64_t len, unsigned alloc_flags);
+
+/*
  * Take promises back: of each cluster that [lblk, lblk + len) touches, because nothing will be
  * allocated for it (somebody else has seen to it); of each that lies wholly in [from, to),
  * because the data is gone; of all.  None of them need be promised.  They cannot fail.

@@ -434,9 +434,11 @@ struct ext4_delayed {
         uint64_t nr;                   /* clusters in it [lock] */
         uint64_t need;                 /* sum of what its chunks need of the map [lock] */
         uint64_t nr_loose;             /* extents to come in clusters that are there [lock] */
+        _Atomic uint64_t nr_unwritten; /* clusters to be converted; changes under lock */
         bool is_reserving;             /* what is promised for the map stays [lock] */
-        _Atomic uint64_t nr_map;       /* clusters promised for the map; changes under lock */
-        _Atomic uint64_t nr_data;      /* nr, to be read without the lock */
+        bool is_writing;          /* to unwritten blocks: likewise [lock and the inode's] */
+        _Atomic uint64_t nr_map;  /* clusters promised for the map; changes under lock */
+        _Atomic uint64_t nr_data; /* nr, to be read without the lock */
 };
 
 /* Attributes that are asked for again and again. */

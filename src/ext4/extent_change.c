@@ -193,12 +193,16 @@ static int convert_by_zeroing(struct jbd2_handle *h, struct ext4_inode *inode,
 }
 
 /*
- * Not where zeros would have to go through the journal; and not while other direct requests are
- * under way: they may be writing to the same extent.
+ * Not where zeros would have to go through the journal; and not while anybody else may be
+ * writing to the same extent: other direct requests, or who writes dirty pages back.  These are
+ * counted before they look at the mapping, and it was forgotten before this: who is not counted
+ * yet waits for the map lock, and then finds written blocks.  Writing back itself does not need
+ * it, because it has promises for its nodes.
  */
 static bool may_zero(struct ext4_inode *inode)
 {
-        return !ext4_journals_data(inode) && atomic_load(&inode->vfs.dio.nr) <= 1;
+        return !ext4_journals_data(inode) && atomic_load(&inode->vfs.dio.nr) <= 1 &&
+               !vfs_has_dirty(&inode->vfs.pages);
 }
 
 /* [from, to) of one extent. */

@@ -432,13 +432,17 @@ const struct iomap_ops ext4_writeback_ops = {.begin = writeback_begin, .end = wr
 
 /* ---- into the page cache ---- */
 
+typedef int reserve_fn(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len,
+                       unsigned alloc_flags);
+
 /* Promise space for some of the blocks from lblk on: `*nr` becomes how many. */
-static int promise_some(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t *nr)
+static int promise_some(struct ext4_inode *inode, reserve_fn *reserve, ext4_lblk_t lblk,
+                        uint64_t *nr)
 {
         const unsigned rights = ext4_alloc_rights(inode->fs);
         int ret;
 
-        while ((ret = ext4_delayed_reserve(inode, lblk, *nr, rights)) == -ENOSPC && *nr > 1)
+        while ((ret = reserve(inode, lblk, *nr, rights)) == -ENOSPC && *nr > 1)
                 *nr /= 2;
         return ret;
 }
@@ -459,13 +463,14 @@ static bool write_some_back(struct ext4_inode *inode)
 
 /* B16: space may come back from promises that turn out to be too many, and from what was freed.
  */
-static int promise(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t *nr)
+static int promise(struct ext4_inode *inode, reserve_fn *reserve, ext4_lblk_t lblk,
+                   uint64_t *nr)
 {
         int tries = 0;
 
         for (;;) {
                 uint64_t n = *nr;
-                int ret = promise_some(inode, lblk, &n);
+                int ret = promise_some(inode, reserve, lblk, &n);
                 int again;
 
                 if (ret != -ENOSPC) {
@@ -487,7 +492,7 @@ static int promise_space(struct ext4_inode *inode, uint64_t pos, uint64_t len,
         const uint64_t first = pos >> bits;
         const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
         uint64_t nr = div_round_up(end, inode->fs->block_size) - first;
-        int ret = promise(inode, (ext4_lblk_t)first, &nr);
+        int ret = promise(inode, ext4_delayed_reserve, (ext4_lblk_t)first, &nr);
 
         if (ret < 0)
                 return ret;
@@ -501,17 +506,37 @@ static int promise_space(struct ext4_inode *inode, uint64_t pos, uint64_t len,
         return 0;
 }
 
+/* The blocks are there: nodes, for as much of the mapping as that is for (C33). */
+static int promise_conversion(struct ext4_inode *inode, uint64_t pos, uint64_t len,
+                              struct iomap *map)
+{
+        const uint32_t bits = inode->fs->block_bits;
+        const uint64_t first = pos >> bits;
+        const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
+        uint64_t nr = div_round_up(end, inode->fs->block_size) - first;
+        int ret = promise(inode, ext4_delayed_reserve_conversion, (ext4_lblk_t)first, &nr);
+
+        if (ret == 0)
+                map->length = ((first + nr) << bits) - map->offset;
+        return ret;
+}
+
 static int buffered_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
                           struct iomap *ret_map)
 {
         struct ext4_inode *inode = ext4_inode_of(vfs);
         int ret = ext4_write_look(inode, pos, pos + len, op_flags, ret_map);
 
-        if (ret < 0 || ret_map->type != IOMAP_HOLE)
+        if (ret < 0)
                 return ret;
-        if (inode->fs->opts.nodelalloc && has_extents(inode))
-                return unwritten_allocate(inode, pos, len, 0, ret_map);
-        return promise_space(inode, pos, len, ret_map);
+        if (ret_map->type == IOMAP_HOLE) {
+                if (!inode->fs->opts.nodelalloc || !has_extents(inode))
+                        return promise_space(inode, pos, len, ret_map);
+                ret = unwritten_allocate(inode, pos, len, 0, ret_map);
+        }
+        if (ret == 0 && ret_map->type == IOMAP_UNWRITTEN)
+                ret = promise_conversion(inode, pos, len, ret_map);
+        return ret;
 }
 
 /* Promises for what was not written in the end are taken back now, or when the rest of the file

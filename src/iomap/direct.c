@@ -442,7 +442,9 @@ int64_t iomap_dio_write(struct iomap_dio *dio, struct vfs_kiocb *iocb, struct io
         struct iomap_iter it =
                 IOMAP_ITER(iocb->inode, iocb->pos, iter->count, iomap_op_flags(iocb), how->ops);
 
-        if (how->first) {
+        /* Unwritten: asked for again, now that the request is counted (see may_zero() in ext4).
+         */
+        if (how->first && how->first->type != IOMAP_UNWRITTEN) {
                 it.map = *how->first;
                 it.has_first = true;
         }
