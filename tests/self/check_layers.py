@@ -23,7 +23,7 @@ MAY_KNOW = {
     "ext4": ["util", "bdev", "buf", "jbd2", "vfs", "iomap"],
     "lib": ["util", "bdev", "buf", "jbd2", "vfs", "iomap", "ext4"],
     "fuse": [],
-    "cli": [],
+    "cli": ["fuse"],
 }
 
 # Who may include which public header.

@@ -17,7 +17,7 @@ UNBOUNDED = re.compile(r"\b(strcpy|strcat|stpcpy|sprintf|vsprintf|gets)\s*\(")
 NAKED_MEMORY = re.compile(
     r"\b(malloc|calloc|realloc|reallocarray|free|posix_memalign|aligned_alloc|memalign|strdup|"
     r"strndup|asprintf|vasprintf)\s*\(")
-MAY_ALLOCATE = ("util", "cli")
+MAY_ALLOCATE = ("util", "fuse", "cli")
 
 LICENCE = "SPDX-License-Identifier: LGPL-2.1-or-later"
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Telling the kernel to drop what it has cached, before a request is answered.
+ *
+ * Dropping a page waits until the kernel has filled it, that is, for a request which a worker
+ * must serve.  If workers waited themselves all of them might; so a thread does it that serves
+ * nothing.  It waits for workers, and no worker waits for it.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fuse/internal.h"
+
+enum {
+        MAX_DATA = 64, /* of an answer */
+};
+
+struct job {
+        STAILQ_ENTRY(job) link;
+        int fd; /* where the request came from */
+        struct fuse_notify_inval_inode_out drop;
+        struct fuse_out_header answer;
+        char data[MAX_DATA];
+};
+
+STAILQ_HEAD(job_list, job);
+
+struct srv_notifier {
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        struct job_list jobs; /* [lock] */
+        bool stop;            /* [lock] */
+};
+
+/* That the kernel does not know the inode any more is fine, and so is that it cannot drop what
+ * somebody has mapped and locked: nothing more can be done. */
+static void do_job(struct job *job)
+{
+        struct fuse_out_header head = {.error = FUSE_NOTIFY_INVAL_INODE};
+        struct iovec drop[] = {{&head, sizeof(head)}, {&job->drop, sizeof(job->drop)}};
+        struct iovec answer[] = {{&job->answer, sizeof(job->answer)},
+                                 {job->data, job->answer.len - sizeof(job->answer)}};
+
+        head.len = sizeof(head) + sizeof(job->drop);
+        if (writev(job->fd, drop, 2) < 0)
+                errno = 0;
+        if (writev(job->fd, answer, 2) < 0)
+                errno = 0; /* who asked is gone */
+        free(job);
+}
+
+static void *run(void *arg)
+{
+        struct srv_notifier *n = arg;
+        struct job *job;
+
+        pthread_mutex_lock(&n->lock);
+        for (;;) {
+                while (!(job = STAILQ_FIRST(&n->jobs)) && !n->stop)
+                        pthread_cond_wait(&n->changed, &n->lock);
+                if (!job)
+                        break;
+                STAILQ_REMOVE_HEAD(&n->jobs, link);
+                pthread_mutex_unlock(&n->lock);
+                do_job(job);
+                pthread_mutex_lock(&n->lock);
+        }
+        pthread_mutex_unlock(&n->lock);
+        return NULL;
+}
+
+int srv_reply_after_drop(struct srv_request *rq, uint64_t nodeid, uint64_t pos, uint64_t len,
+                         const void *data, size_t size)
+{
+        struct srv_notifier *n = rq->server->notifier;
+        struct job *job = calloc(1, sizeof(*job));
+
+        if (!job || size > MAX_DATA) {
+                free(job);
+                return -ENOMEM;
+        }
+        job->fd = rq->worker->fd;
+        job->drop.ino = nodeid;
+        job->drop.off = len > 0 ? (int64_t)pos : -1;
+        job->drop.len = (int64_t)len;
+        job->answer.len = (uint32_t)(sizeof(job->answer) + size);
+        job->answer.unique = rq->in->unique;
+        memcpy(job->data, data, size);
+        rq->answered = true;
+        pthread_mutex_lock(&n->lock);
+        STAILQ_INSERT_TAIL(&n->jobs, job, link);
+        pthread_cond_signal(&n->changed);
+        pthread_mutex_unlock(&n->lock);
+        return 0;
+}
+
+int srv_notify_start(struct fuse_server *server)
+{
+        struct srv_notifier *n = calloc(1, sizeof(*n));
+        int ret;
+
+        if (!n)
+                return -ENOMEM;
+        pthread_mutex_init(&n->lock, NULL);
+        pthread_cond_init(&n->changed, NULL);
+        STAILQ_INIT(&n->jobs);
+        ret = -pthread_create(&n->thread, NULL, run, n);
+        if (ret < 0) {
+                free(n);
+                return ret;
+        }
+        server->notifier = n;
+        return 0;
+}
+
+void srv_notify_stop(struct fuse_server *server)
+{
+        struct srv_notifier *n = server->notifier;
+
+        if (!n)
+                return;
+        pthread_mutex_lock(&n->lock);
+        n->stop = true;
+        pthread_cond_signal(&n->changed);
+        pthread_mutex_unlock(&n->lock);
+        pthread_join(n->thread, NULL);
+        free(n);
+        server->notifier = NULL;
+}
