@@ -52,10 +52,10 @@ static int lock_fd(int fd, bool readonly)
 }
 
 /* The path may have changed its meaning since check_kind(). */
-static int learn(struct host_file *file)
+static int learn(struct host_file *file, bool readonly)
 {
         struct stat st;
-        int ret;
+        int ret, is_protected = 0;
 
         if (fstat(file->fd, &st) < 0)
                 return -errno;
@@ -68,6 +68,9 @@ static int learn(struct host_file *file)
                 return 0;
         file->major = major(st.st_rdev);
         file->minor = minor(st.st_rdev);
+        /* Some that are can be opened, and refuse each write. */
+        if (!readonly && ioctl(file->fd, BLKROGET, &is_protected) == 0 && is_protected)
+                return -EROFS;
         return ioctl(file->fd, BLKGETSIZE64, &file->size) < 0 ? -errno : 0;
 }
 
@@ -90,7 +93,7 @@ int host_open(const char *path, uint32_t flags, enum host_cache cache,
         ret = open_fd(path, oflags, cache, &file);
         if (ret < 0)
                 return ret;
-        ret = learn(&file);
+        ret = learn(&file, readonly);
         if (ret == 0)
                 ret = lock_fd(file.fd, readonly);
         if (ret < 0) {

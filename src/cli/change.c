@@ -67,6 +67,8 @@ static void change_tree(struct cli *cli, const struct cli_each *each,
         struct walk *walk = walk_new(op->image->fs, op->inode);
         struct walk_item item;
 
+        if (progress_wanted())
+                progress_start_files(walk_count(op->image->fs, op->inode));
         while (walk_next(walk, &item) > 0) {
                 char *name = cli_operand_name(op, item.path);
 
@@ -74,10 +76,13 @@ static void change_tree(struct cli *cli, const struct cli_each *each,
                         cli_fail(cli, name, "%s",
                                  item.what ? item.what : cli_strerror(item.error));
                 /* A directory when all in it is done: what it allows may be taken away. */
-                if (item.event == WALK_FILE || item.event == WALK_LEAVE)
+                if (item.event == WALK_FILE || item.event == WALK_LEAVE) {
                         each->change(cli, name, item.inode, &item.st, each->arg);
+                        progress_add(1);
+                }
                 free(name);
         }
+        progress_stop();
         walk_free(walk);
 }
 

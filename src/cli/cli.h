@@ -40,6 +40,7 @@ struct cli_command {
 extern const struct cli_command cli_attr;
 extern const struct cli_command cli_bench;
 extern const struct cli_command cli_cat;
+extern const struct cli_command cli_chattr;
 extern const struct cli_command cli_chmod;
 extern const struct cli_command cli_chown;
 extern const struct cli_command cli_cp;
@@ -55,15 +56,18 @@ extern const struct cli_command cli_ln;
 extern const struct cli_command cli_ls;
 extern const struct cli_command cli_map;
 extern const struct cli_command cli_mkdir;
+extern const struct cli_command cli_mount;
 extern const struct cli_command cli_mv;
 extern const struct cli_command cli_put;
 extern const struct cli_command cli_recover;
 extern const struct cli_command cli_rm;
 extern const struct cli_command cli_sh;
 extern const struct cli_command cli_stat;
+extern const struct cli_command cli_stats;
 extern const struct cli_command cli_tar;
 extern const struct cli_command cli_touch;
 extern const struct cli_command cli_truncate;
+extern const struct cli_command cli_umount;
 extern const struct cli_command cli_verify;
 
 /* The command of that name, or NULL; and all of them by number, NULL behind the last. */

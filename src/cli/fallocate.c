@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "cli/change.h"
+#include "cli/progress.h"
 
 #ifndef FALLOC_FL_WRITE_ZEROES
 #define FALLOC_FL_WRITE_ZEROES 0x80
@@ -58,6 +59,29 @@ static void fail(struct cli *cli, const char *name, const struct request *r, int
                 cli_fail_change(cli, name, err);
 }
 
+/* Zeros take time, and so come in pieces, with a bar; the rest is done at once. */
+#define PIECE (64u << 20)
+
+static int fallocate_range(struct uext4_file *file, int mode, const struct request *r)
+{
+        uint64_t left = r->length, pos = r->offset;
+        int ret = 0;
+
+        if (mode != FALLOC_FL_WRITE_ZEROES || left > INT64_MAX - pos)
+                return uext4_fallocate(file, mode, pos, left);
+        progress_start(left);
+        while (ret == 0 && left > 0) {
+                uint64_t rest = PIECE - pos % PIECE, n = left < rest ? left : rest;
+
+                ret = uext4_fallocate(file, mode, pos, n);
+                progress_add(n);
+                pos += n;
+                left -= n;
+        }
+        progress_stop();
+        return ret;
+}
+
 static void fallocate_one(struct cli *cli, const char *arg, const struct request *r)
 {
         int mode = r->mode | (r->keep_size ? FALLOC_FL_KEEP_SIZE : 0);
@@ -69,7 +93,7 @@ static void fallocate_one(struct cli *cli, const char *arg, const struct request
                 return;
         file = cli_open_to_write(cli, &op);
         if (file) {
-                ret = uext4_fallocate(file, mode, r->offset, r->length);
+                ret = fallocate_range(file, mode, r);
                 uext4_close(file);
                 if (ret < 0)
                         fail(cli, arg, r, ret);

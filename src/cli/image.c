@@ -85,7 +85,9 @@ static int image_open_device(struct cli *cli, struct cli_image *image, uint64_t 
         } else if (ret == 0) {
                 image->dev = dev;
         }
-        if (ret < 0)
+        if (ret == -EBUSY)
+                cli_fail(cli, image->uri, "in use by another program, or mounted");
+        else if (ret < 0)
                 cli_fail_errno(cli, image->uri, ret);
         return ret;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * main.c - `uext4 COMMAND ...`: the table of commands.
+ * main.c - `uext4 COMMAND ...`: the table of commands, and the names of mount helpers.
  *
  * SIGPIPE keeps its default action, so that `uext4 cat ... | head` ends quietly, as cat does;
  * where somebody has it ignored, the failed write is reported.
@@ -12,13 +12,15 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/mount_helper.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info,   &cli_ls,       &cli_stat,      &cli_cat,      &cli_find,  &cli_du,
-        &cli_df,     &cli_get,      &cli_put,       &cli_tar,      &cli_cp,    &cli_mv,
-        &cli_ln,     &cli_rm,       &cli_mkdir,     &cli_chmod,    &cli_chown, &cli_touch,
-        &cli_attr,   &cli_truncate, &cli_fallocate, &cli_sh,       &cli_map,   &cli_bench,
-        &cli_verify, &cli_journal,  &cli_recover,   &cli_exercise,
+        &cli_info,   &cli_ls,     &cli_stat,     &cli_cat,       &cli_find,     &cli_du,
+        &cli_df,     &cli_get,    &cli_put,      &cli_tar,       &cli_cp,       &cli_mv,
+        &cli_ln,     &cli_rm,     &cli_mkdir,    &cli_chmod,     &cli_chown,    &cli_chattr,
+        &cli_touch,  &cli_attr,   &cli_truncate, &cli_fallocate, &cli_sh,       &cli_map,
+        &cli_bench,  &cli_verify, &cli_journal,  &cli_recover,   &cli_exercise, &cli_mount,
+        &cli_umount, &cli_stats,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -26,7 +28,7 @@ static const struct cli_command *const commands[] = {
 static void print_help(void)
 {
         fputs("Usage: uext4 COMMAND [OPTION]... IMAGE[:/PATH]...\n"
-              "Read and change ext4, ext3 and ext2 images and devices without mounting them.\n"
+              "Read, change and mount ext4, ext3 and ext2 images and devices in user space.\n"
               "\n"
               "Commands:\n",
               stdout);
@@ -54,11 +56,23 @@ const struct cli_command *cli_find_command(const char *name)
         return NULL;
 }
 
+/* Under the names of helpers it is one: mount.uext4, umount.fuse.uext4. */
+static bool is_called(const char *program, const char *name)
+{
+        const char *slash = strrchr(program, '/');
+
+        return strncmp(slash ? slash + 1 : program, name, strlen(name)) == 0;
+}
+
 int main(int argc, char **argv)
 {
         struct cli cli = {0};
 
         setlocale(LC_CTYPE, "");
+        if (argc > 0 && is_called(argv[0], "mount."))
+                return mount_helper(argc, argv);
+        if (argc > 0 && is_called(argv[0], "umount."))
+                return umount_helper(argc, argv);
         if (argc < 2)
                 cli_usage_error(&cli, "missing command");
         if (strcmp(argv[1], "--help") == 0) {

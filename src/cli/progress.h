@@ -15,8 +15,10 @@
 /* Would progress_start() show a bar?  (Counting the total beforehand may be dear.) */
 bool progress_wanted(void);
 
+/* What is counted: bytes, or files of any kind. */
 void progress_start(uint64_t total_bytes);
-void progress_add(uint64_t bytes);
+void progress_start_files(uint64_t total_files);
+void progress_add(uint64_t n);
 
 /* Take the bar away, for a message; the next progress_add() brings it back. */
 void progress_hide(void);

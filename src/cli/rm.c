@@ -7,6 +7,7 @@
 
 #include "cli/change.h"
 #include "cli/place.h"
+#include "cli/progress.h"
 #include "cli/walk.h"
 
 struct request {
@@ -48,12 +49,17 @@ static void remove_tree(struct cli *cli, const struct place *p, struct uext4_ino
         struct walk *walk = walk_new(p->image->fs, inode);
         struct walk_item item;
 
+        if (progress_wanted())
+                progress_start_files(walk_count(p->image->fs, inode));
         while (walk_next(walk, &item) > 0) {
                 char *name = cli_operand_name(&op, item.path);
 
                 remove_item(cli, p, name, &item);
                 free(name);
+                if (item.event == WALK_FILE || item.event == WALK_LEAVE)
+                        progress_add(1);
         }
+        progress_stop();
         walk_free(walk);
 }
 

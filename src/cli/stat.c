@@ -187,6 +187,7 @@ static json_t *stat_json(const struct cli_operand *op, const struct more *more)
         json_add_text(top, "type", text_file_type(st->mode));
         json_add_uint(top, "ino", st->ino);
         json_add_uint(top, "generation", st->generation);
+        json_add_uint(top, "version", st->version);
         json_add_uint(top, "mode", st->mode);
         json_add_uint(top, "nlink", st->nlink);
         json_add_uint(top, "uid", st->uid);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* touch.c - `uext4 touch`: change times, or make empty files, in the words of touch(1). */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -49,10 +50,22 @@ static void create(struct cli *cli, const char *arg, const struct request *r)
         place_close(&p);
 }
 
+static bool has_image(struct cli *cli, const char *arg)
+{
+        char *full = cli_operand_full(cli, arg);
+        const char *path;
+        bool has = cli_operand_image(cli, full, &path);
+
+        free(full);
+        return has;
+}
+
 static void touch_one(struct cli *cli, const char *arg, const struct request *r)
 {
         struct cli_operand op;
 
+        if (!has_image(cli, arg)) /* said, once */
+                return;
         if (!cli_operand_exists(cli, arg, r->follow)) {
                 if (!r->no_create)
                         create(cli, arg, r);

@@ -327,3 +327,15 @@ void walk_skip(struct walk *walk)
 {
         walk->leaving = true; /* the next step drops the frame */
 }
+
+uint64_t walk_count(struct uext4_fs *fs, struct uext4_inode *root)
+{
+        struct walk *walk = walk_new(fs, root);
+        struct walk_item item;
+        uint64_t nr = 0;
+
+        while (walk_next(walk, &item) > 0)
+                nr += item.event == WALK_FILE || item.event == WALK_LEAVE;
+        walk_free(walk);
+        return nr;
+}

@@ -76,6 +76,9 @@ void walk_free(struct walk *walk);
 /* 1 and the next item, or 0 at the end. */
 int walk_next(struct walk *walk, struct walk_item *ret_item);
 
+/* How many files of all kinds there are in a tree, its root included: for a progress bar. */
+uint64_t walk_count(struct uext4_fs *fs, struct uext4_inode *root);
+
 /* After WALK_ENTER: leave out what is in this directory, and its WALK_LEAVE. */
 void walk_skip(struct walk *walk);
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -77,8 +78,9 @@ def pattern(size, seed=1):
     return b"".join(parts)
 
 
-def run_on_terminal(*args):
-    """Exit status and output of a run with a terminal."""
+def run_on_terminal(*args, pause=0):
+    """Exit status and output of a run with a terminal, which waits so long before it reads on
+    after the first piece."""
     master, slave = pty.openpty()
     child = subprocess.Popen([UEXT4, *map(str, args)], stdin=subprocess.DEVNULL, stdout=slave,
                              stderr=slave, env={**os.environ, "LC_ALL": "C.UTF-8"})
@@ -87,6 +89,8 @@ def run_on_terminal(*args):
     try:
         while part := os.read(master, 65536):
             out += part
+            time.sleep(pause)
+            pause = 0
     except OSError as e:  # Linux ends a terminal with EIO
         if e.errno != errno.EIO:
             raise

@@ -64,6 +64,22 @@ class Change(harness.Case):
             at = next(i for i in range(len(want)) if got[i] != want[i])
             self.fail(f"{path}: byte {at} is {got[at]:#x}, not {want[at]:#x}")
 
+    def all_hold(self, files):
+        """The same for many files, given as path: bytes; each reader runs once."""
+        ours = self.ok("cat", *map(self.at, files)).out_bytes
+        dumps = {path: self.dir / f"dump{i}" for i, path in enumerate(files)}
+        script = self.dir / "script"
+        script.write_text("".join(f"dump {path} {dump}\n" for path, dump in dumps.items()))
+        subprocess.run(["debugfs", "-f", str(script), str(self.image)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        at = 0
+        for path, want in files.items():
+            self.assertEqual(ours[at:at + len(want)], want, f"uext4 cat {path}")
+            self.assertEqual(dumps[path].read_bytes()[:len(want)], want, f"debugfs dump {path}")
+            at += len(want)
+            dumps[path].unlink()
+        self.assertEqual(at, len(ours), "uext4 cat of all")
+
     def blocks(self, path):
         """Units of 512 bytes that the file occupies."""
         out = subprocess.run(["debugfs", "-R", f"stat {path}", str(self.image)],
@@ -113,15 +129,18 @@ class Truncate(Change):
 
     @on_every_config
     def test_small_files(self, name, options):
-        for size in [0, 1, 59, 60, 61, 100, 150, 1000]:
+        sizes = [0, 1, 59, 60, 61, 100, 150, 1000]
+        for size in sizes:
             write(self.tree / f"f{size}", pattern(size, seed=size))
         self.make(options=options)
-        for size in [0, 1, 59, 60, 61, 100, 150, 1000]:
-            want = pattern(size, seed=size)
-            for new in [size // 2, size, size + 30, 3 * size, 5000]:
-                self.ok("truncate", "-s", new, self.at(f"/f{size}"))
-                want = want[:new] + bytes(max(0, new - len(want)))
-                self.holds(f"/f{size}", want)
+        want = {f"/f{size}": pattern(size, seed=size) for size in sizes}
+        for change in [lambda n: n // 2, lambda n: n, lambda n: n + 30, lambda n: 3 * n,
+                       lambda n: 5000]:
+            for size in sizes:
+                path, new = f"/f{size}", change(size)
+                self.ok("truncate", "-s", new, self.at(path))
+                want[path] = want[path][:new] + bytes(max(0, new - len(want[path])))
+            self.all_hold(want)
         self.clean()
 
     def test_words_of_truncate(self):
@@ -351,9 +370,7 @@ class Rm(Change):
         self.clean()
         left = set(self.ok("ls", self.at("/")).out.split()) - {"lost+found"}
         self.assertEqual(left, {n[1:] for n in names} - {n[1:] for n in order})
-        for n in sorted(left):
-            i = int(n[5:])
-            self.holds(f"/{n}", pattern(3000 * i, seed=i))
+        self.all_hold({f"/{n}": pattern(3000 * int(n[5:]), seed=int(n[5:])) for n in sorted(left)})
 
     def test_hashed_directory(self):
         for options in [["-b", "1024"], ["-b", "1024", "-O", "^metadata_csum"]]:

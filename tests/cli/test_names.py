@@ -90,6 +90,19 @@ class Names(harness.Case):
         self.assertEqual(self.names(), ["keep"])
         self.clean()
 
+    def test_a_bar_that_counts_files(self):
+        (self.tree / "d").mkdir()
+        for i in range(600):
+            (self.tree / "d" / f"{i:040}").touch()
+        self.make(options=["-N", "1000"])
+        bar = r"\r\x1b\[K *\d+% \[=*>? *\] \d+/601 files  \d+/s  ETA \d+:\d\d\r\x1b\[K"
+        for command in [["chmod", "-Rv", "u=rwX"], ["rm", "-rv"]]:
+            # More than a terminal takes at once: while it is not read the bar becomes due.
+            status, out = harness.run_on_terminal(*command, self.at("/d"), pause=0.3)
+            self.assertEqual(status, 0)
+            self.assertRegex(out, bar)
+        self.clean()
+
     def test_chmod(self):
         write(self.tree / "d" / "f", "x", 0o644)
         (self.tree / "d" / "l").symlink_to("f")
@@ -118,6 +131,50 @@ class Names(harness.Case):
         self.assertEqual(self.ok("ls", "-lR", self.at("/d")).out.count(" 70000 80000 "), 2)
         self.fails("chown", "1", self.at("/d/l"), saying="No such file")
         self.ok("chown", "-h", "1", self.at("/d/l"))
+        self.clean()
+
+    def flags(self, path):
+        return json.loads(self.ok("stat", "--json", self.at(path)).out)[0]
+
+    def test_chattr(self):
+        write(self.tree / "d" / "f", "contents " * 3000)
+        (self.tree / "d" / "l").symlink_to("f")
+        self.make(options=["-O", "project"])
+        f, d = self.at("/d/f"), self.at("/d")
+        self.ok("chattr", "+id", f)
+        self.assertEqual(sorted(set(self.flags("/d/f")["flag_names"])),
+                         ["extents", "immutable", "no_dump"])
+        self.fails("rm", f, saying="Operation not permitted")
+        self.ok("chattr", "-i", "+A", f)
+        self.assertEqual(sorted(set(self.flags("/d/f")["flag_names"])),
+                         ["extents", "no_atime", "no_dump"])
+        self.ok("chattr", "=S", f)
+        self.assertEqual(sorted(set(self.flags("/d/f")["flag_names"])),
+                         ["extents", "synchronous_updates"])
+        self.ok("chattr", "-R", "+d", "-p", "4711", d)
+        self.assertEqual((self.flags("/d/f")["projid"], self.flags("/d")["projid"]), (4711, 4711))
+        self.assertIn("no_dump", self.flags("/d")["flag_names"])
+        self.assertNotIn("no_dump", self.flags("/d/l")["flag_names"])
+        before = self.flags("/d/f")["version"]
+        self.ok("chattr", "-e", f)
+        self.assertNotIn("extents", self.flags("/d/f")["flag_names"])
+        self.assertGreater(self.flags("/d/f")["version"], before)
+        self.assertEqual(self.ok("cat", f).out, "contents " * 3000)
+        self.clean()
+        out = self.ok("chattr", "-v", "+e", f).out
+        self.assertIn("e", out.split()[0])
+        self.assertEqual(self.ok("cat", f).out, "contents " * 3000)
+        self.ok("chattr", "-R", "-e", d)
+        self.assertNotIn("extents", self.flags("/d/f")["flag_names"])
+        self.assertIn("extents", self.flags("/d")["flag_names"])
+        self.fails("chattr", "-e", d, saying="cannot have these flags, or cannot lose them")
+        self.fails("chattr", "+D", f, saying="cannot have these flags")
+        self.fails("chattr", "+i", self.at("/none"), saying="No such file")
+        for wrong, saying in [(["+i"], "missing operand"), ([f], "nothing to change"),
+                              (["+z", f], "invalid flags: '+z'"), (["+i", "-i", f], "same flag")]:
+            done = harness.uext4("chattr", *wrong)
+            self.assertEqual(done.status, 2)
+            self.assertIn(saying, done.err)
         self.clean()
 
     def test_touch(self):
@@ -214,6 +271,11 @@ class Names(harness.Case):
                         ["attr", "-s", "user.a", f]]:
             self.fails(*command, saying="Operation not permitted")
         self.clean()
+
+    def test_no_image_is_said_once(self):
+        for command in ["touch", "ls", "mkdir", "rm", "truncate -cs 0", "rm -f"]:
+            done = harness.uext4(*command.split(), f"{self.dir}/none:/f")
+            self.assertEqual((done.status, done.err.count("No such file")), (1, 1), command)
 
     def test_read_only(self):
         write(self.tree / "f", "x")

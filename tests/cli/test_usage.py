@@ -9,7 +9,7 @@ from harness import UEXT4, debugfs, uext4, write
 
 COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover",
             "put", "truncate", "fallocate", "rm", "exercise", "find", "du", "df", "tar", "cp", "mv",
-            "ln", "mkdir", "chmod", "chown", "touch", "attr", "sh"]
+            "ln", "mkdir", "chmod", "chown", "chattr", "touch", "attr", "sh", "mount", "umount", "stats"]
 
 
 class Help(harness.Case):
@@ -46,7 +46,8 @@ class UsageErrors(harness.Case):
             self.usage(command, saying=f"uext4: {command}: missing operand")
 
     def test_extra_operand(self):
-        for command in ["info", "map", "bench", "verify", "journal", "recover", "exercise", "sh"]:
+        for command in ["info", "map", "bench", "verify", "journal", "recover", "exercise", "sh",
+                        "stats"]:
             self.usage(command, "a", "b", saying=f"uext4: {command}: extra operand")
 
     def test_unknown_option(self):
