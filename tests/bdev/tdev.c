@@ -55,11 +55,13 @@ uint64_t t_random_below(uint64_t limit)
 void t_fill(void *buf, size_t len)
 {
         uint64_t x = t_random();
-        unsigned char *p = buf;
+        char *p = buf;
 
-        for (size_t i = 0; i < len; i++) {
-                x = x * 6364136223846793005u + 1442695040888963407u;
-                p[i] = (unsigned char)(x >> 56);
+        for (size_t i = 0; i < len; i += sizeof(x)) {
+                uint64_t word = x = x * 6364136223846793005u + 1442695040888963407u;
+
+                word ^= word >> 32;
+                memcpy(p + i, &word, len - i < sizeof(word) ? len - i : sizeof(word));
         }
 }
 

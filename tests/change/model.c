@@ -264,6 +264,31 @@ int model_truncate(struct model *md, struct model_file *f, uint64_t size)
         return conclude(md, f, op_truncate(f->inode, size), 0);
 }
 
+/* ---- the map ---- */
+
+static int predict_migration(const struct model_file *f)
+{
+        const struct ext4_fs *fs = f->inode->fs;
+
+        if ((f->inode->flags & EXT4_FL_INLINE_DATA) ||
+            !ext4_has_incompat(fs, EXT4_INCOMPAT_EXTENTS))
+                return -EOPNOTSUPP;
+        return (f->inode->flags & EXT4_FL_EXTENTS) && fs->cluster_bits > 0 ? -EOPNOTSUPP : 0;
+}
+
+/* No byte changes. */
+int model_migrate(struct model *md, struct model_file *f)
+{
+        int want = predict_migration(f);
+
+        md->nr_ops++;
+        say(md, "migrate %s", f->name);
+        lock(md);
+        push(f, model_now(f)->size, 0);
+        unlock(md);
+        return conclude(md, f, op_migrate(f->inode), want);
+}
+
 /* ---- fallocate ---- */
 
 static void zero(struct model_state *s, uint64_t pos, uint64_t end)

@@ -95,6 +95,7 @@ static inline struct model_state *model_now(const struct model_file *f)
 int model_truncate(struct model *md, struct model_file *f, uint64_t size);
 int model_fallocate(struct model *md, struct model_file *f, int mode, uint64_t pos,
                     uint64_t len);
+int model_migrate(struct model *md, struct model_file *f); /* the other kind of map */
 int model_write(struct model *md, struct model_file *f, uint64_t pos, uint64_t len,
                 enum op_way way);
 int model_unlink(struct model *md, struct model_file *f);

@@ -153,6 +153,8 @@ int model_step(struct model *md)
                 return model_tmpfile(md, md->files[0].dir);
         if (n < 98)
                 return model_sync(md);
+        if (n < 99)
+                return model_migrate(md, f);
         model_check_file(md, f);
         return 0;
 }

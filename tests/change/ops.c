@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
 
+#include <linux/fs.h>
+
 #include "ext4/balloc_group.h"
 #include "ext4/dir_change.h"
 #include "ext4/ialloc.h"
@@ -65,6 +67,14 @@ int op_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len)
         ret = uext4_fallocate(file, mode, pos, len);
         uext4_close(file);
         return ret;
+}
+
+int op_migrate(struct ext4_inode *inode)
+{
+        uint32_t flags;
+        int ret = uext4_get_flags(inode_out(inode), &flags);
+
+        return ret < 0 ? ret : uext4_set_flags(inode_out(inode), flags ^ FS_EXTENT_FL);
 }
 
 /* ---- writing ---- */

@@ -17,6 +17,9 @@ int op_read(struct ext4_inode *inode, uint64_t pos, void *buf, size_t len);
 int op_truncate(struct ext4_inode *inode, uint64_t size);
 int op_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len);
 
+/* Give it the other kind of map. */
+int op_migrate(struct ext4_inode *inode);
+
 enum op_way {
         OP_BUFFERED,
         OP_DIRECT, /* where position and length allow that */

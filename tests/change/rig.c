@@ -3,6 +3,8 @@
 
 #include <ftw.h>
 
+#include "../lib/host.h"
+
 static const char pattern[16] = "\xdeSTALE\xad"
                                 "BYTES\xbe\xef\xfe";
 
@@ -27,20 +29,11 @@ bool rig_has_pattern(const void *mem, size_t len)
 
 /* ---- temporary files ---- */
 
-static const char *tmp_dir(void)
-{
-        const char *dir = getenv("TMPDIR");
-
-        if (dir && *dir)
-                return dir;
-        return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-}
-
 static int tmp_file(char *path, size_t size)
 {
         int fd;
 
-        snprintf(path, size, "%s/uext4-change-XXXXXX", tmp_dir());
+        snprintf(path, size, "%s/uext4-change-XXXXXX", host_tmp_dir());
         fd = mkstemp(path);
         T_CHECK(fd >= 0);
         return fd;
@@ -78,7 +71,7 @@ static void read_all(int fd, void *data, size_t size)
 
 void rig_tree_init(struct rig_tree *tree)
 {
-        snprintf(tree->path, sizeof(tree->path), "%s/uext4-tree-XXXXXX", tmp_dir());
+        snprintf(tree->path, sizeof(tree->path), "%s/uext4-tree-XXXXXX", host_tmp_dir());
         T_CHECK(mkdtemp(tree->path));
 }
 
@@ -164,41 +157,38 @@ struct t_image rig_make(uint64_t size, const char *options, const char *tree,
         return img;
 }
 
-static char *run_fsck(const char *path)
-{
-        static const size_t room = 8192;
-        char *text = t_alloc(room);
-        char command[512];
-        size_t got = 0;
-        int status;
-        FILE *out;
-
-        snprintf(command, sizeof(command), "e2fsck -fn %s 2>&1", path);
-        out = popen(command, "r");
-        T_CHECK(out);
-        got = fread(text, 1, room - 1, out);
-        text[got] = '\0';
-        while (fgetc(out) != EOF)
-                ;
-        status = pclose(out);
-        if (status == 0) {
-                free(text);
-                return NULL;
-        }
-        return text;
-}
-
 char *rig_fsck(const void *image, size_t size)
 {
-        char path[256];
         char *text;
-        int fd = tmp_file(path, sizeof(path));
+        int status;
 
-        write_all(fd, image, size);
-        close(fd);
-        text = run_fsck(path);
-        unlink(path);
-        return text;
+        text = host_fsck(image, size, NULL, &status);
+        if (status != 0)
+                return text;
+        free(text);
+        return NULL;
+}
+
+bool rig_super_is_whole(struct uext4_bdev *sim, const void *image, size_t size)
+{
+        static const enum uext4_bdev_sim_mode modes[] = {UEXT4_BDEV_SIM_NONE,
+                                                         UEXT4_BDEV_SIM_ALL};
+        const struct ext4_super_block *sb =
+                (const void *)((const char *)image + EXT4_SUPER_OFFSET);
+        bool is_one = false;
+        char *other;
+
+        if (le32_get(sb->s_feature_ro_compat) & EXT4_RO_COMPAT_METADATA_CSUM)
+                return ext4_super_csum_ok(sb);
+        other = t_alloc(size);
+        for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+                const struct uext4_bdev_sim_survivor how = {.mode = modes[i]};
+
+                T_CHECK(uext4_bdev_sim_survivor(sim, &how, other) == 0);
+                is_one |= memcmp(other + EXT4_SUPER_OFFSET, sb, sizeof(*sb)) == 0;
+        }
+        free(other);
+        return is_one;
 }
 
 void rig_keep(const char *what, const void *image, size_t size)

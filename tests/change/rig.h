@@ -39,6 +39,13 @@ void rig_tree_done(struct rig_tree *tree);
 /* What e2fsck -fn says: NULL when it is content, else a text to be freed. */
 char *rig_fsck(const void *image, size_t size);
 
+/*
+ * Whether the superblock of what survived is one that can be read: it counts on sectors that
+ * are written together (docs/crash-model.md).  Where no checksum says so, it must be the one
+ * that is safe, or the newest.
+ */
+bool rig_super_is_whole(struct uext4_bdev *sim, const void *image, size_t size);
+
 /* Keep an image for looking at; its name is said.  Only with UEXT4_KEEP=DIRECTORY. */
 void rig_keep(const char *what, const void *image, size_t size);
 

@@ -112,11 +112,20 @@ class Workspace:
         return point, None
 
     def umount(self, point):
+        loop = run(["findmnt", "-n", "-o", "SOURCE", point], check=False).stdout.decode().strip()
         done = run(["umount", point], check=False)
         if done.returncode != 0:
             run(["umount", "-l", point], check=False)
             raise ToolError("umount %s: %s" % (point, done.stderr.decode(errors="replace")))
         self.mounts.remove(point)
+        # Whoever has made a mount namespace meanwhile has a copy of the mount: as long as that
+        # is there the file system goes on, and the image is not complete.
+        busy = "/sys/fs/ext4/%s" % os.path.basename(loop)
+        for _ in range(1200):
+            if not loop or not os.path.exists(busy):
+                return
+            time.sleep(0.05)
+        raise ToolError("umount %s: %s stays in use" % (point, loop))
 
     def close(self):
         for point in reversed(self.mounts):

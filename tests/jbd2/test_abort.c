@@ -4,6 +4,8 @@
  * call hangs, handles balance, there is one state after it, and what was reported durable is
  * there after recovery.
  */
+#include <sched.h>
+
 #include "cut.h"
 #include "driver.h"
 
@@ -246,6 +248,17 @@ static void all_waiters_learn_of_an_abort(void *arg, unsigned n)
         }
 }
 
+/* Who waits is woken before the callback is told; whoever aborts does both. */
+static void wait_until_told(struct rig *r)
+{
+        const uint64_t late = clock_ns() + 20000000000ull;
+
+        while (atomic_load(&r->nr_aborted) == 0) {
+                T_CHECK(clock_ns() < late);
+                sched_yield();
+        }
+}
+
 static void no_waiter_is_left_behind(void **state)
 {
         for (unsigned round = 0; round < 10; round++) {
@@ -256,6 +269,7 @@ static void no_waiter_is_left_behind(void **state)
                 c.commit_ms = 5;
                 rig_open(&r, &c, NULL);
                 t_run_threads(8, all_waiters_learn_of_an_abort, &r);
+                wait_until_told(&r);
                 check_aborted(&r);
                 assert_true(rig_close(&r) < 0);
         }

@@ -51,6 +51,23 @@ static int make(const struct step *s, const char *path)
         return result(fd);
 }
 
+static int make_nameless(const struct step *s, const char *dir)
+{
+        mode_t mode = (mode_t)posix_number(s->arg[s->nr_args - 1], 8);
+        int fd = open(dir, O_TMPFILE | O_WRONLY | (is(s, "tmpexcl") ? O_EXCL : 0), mode);
+        char path[64];
+        int ret = 0;
+
+        if (fd < 0)
+                return -errno;
+        if (!is(s, "tmpfile")) {
+                snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+                ret = result(linkat(AT_FDCWD, path, AT_FDCWD, s->arg[1], AT_SYMLINK_FOLLOW));
+        }
+        close(fd);
+        return ret;
+}
+
 static int set_attributes(const struct step *s, const char *path)
 {
         struct timespec times[2];
@@ -160,6 +177,27 @@ static int show(const struct step *s, const char *path, char *text)
         return 0;
 }
 
+static int show_more(const struct step *s, const char *path, char *text)
+{
+        struct statx st;
+
+        if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) < 0)
+                return -errno;
+        if (is(s, "what"))
+                posix_kind_to_text(st.stx_mode, st.stx_rdev_major, st.stx_rdev_minor, text);
+        else
+                posix_attributes_to_text(st.stx_attributes, text);
+        return 0;
+}
+
+static int rename_flags(const struct step *s)
+{
+        return is(s, "noreplace")  ? RENAME_NOREPLACE
+               : is(s, "exchange") ? RENAME_EXCHANGE
+               : is(s, "whiteout") ? RENAME_WHITEOUT
+                                   : 0;
+}
+
 static int list(const char *path)
 {
         DIR *dir = opendir(path);
@@ -189,11 +227,11 @@ static int do_step(const char *dir, const struct step *s, char *text)
                 return result(unlink(path));
         if (is(s, "rmdir"))
                 return result(rmdir(path));
-        if (is(s, "rename") || is(s, "noreplace") || is(s, "exchange"))
+        if (is(s, "rename") || rename_flags(s))
                 return result(syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, other,
-                                      is(s, "noreplace")  ? RENAME_NOREPLACE
-                                      : is(s, "exchange") ? RENAME_EXCHANGE
-                                                          : 0));
+                                      rename_flags(s)));
+        if (strncmp(s->op, "tmp", 3) == 0)
+                return make_nameless(s, path);
         if (is(s, "chmod") || is(s, "chown") || is(s, "touch") || is(s, "utimes"))
                 return set_attributes(s, path);
         if (is(s, "open") || is(s, "write") || is(s, "truncate"))
@@ -208,6 +246,8 @@ static int do_step(const char *dir, const struct step *s, char *text)
                 return list(path);
         if (is(s, "flags") || is(s, "lsflags"))
                 return flags(s, path, text);
+        if (is(s, "what") || is(s, "attrs"))
+                return show_more(s, path, text);
         if (is(s, "stat") || is(s, "times") || is(s, "look"))
                 return show(s, path, text);
         return attributes(s, path, text);

@@ -54,6 +54,40 @@ static int by_name(const struct step *s, struct uext4_inode *dir, const char *na
         return uext4_rmdir(dir, name, len);
 }
 
+static int rename_flags(const struct step *s)
+{
+        return is(s, "noreplace")  ? RENAME_NOREPLACE
+               : is(s, "exchange") ? RENAME_EXCHANGE
+               : is(s, "whiteout") ? RENAME_WHITEOUT
+                                   : 0;
+}
+
+/* `to` is not looked at without a name to give. */
+static int make_nameless(const struct step *s, struct uext4_fs *fs, const char *path,
+                         const char *to)
+{
+        const uint32_t mode = posix_number(s->arg[s->nr_args - 1], 8);
+        struct uext4_inode *dir, *inode;
+        const char *name;
+        int ret = uext4_resolve(fs, path, 0, &dir);
+
+        if (ret < 0)
+                return ret;
+        ret = uext4_tmpfile(dir, mode, is(s, "tmpexcl") ? O_EXCL : 0, &inode);
+        uext4_inode_put(dir);
+        if (ret < 0 || is(s, "tmpfile")) {
+                uext4_inode_put(ret < 0 ? NULL : inode);
+                return ret;
+        }
+        ret = parent_of(fs, to, &dir, &name);
+        if (ret == 0) {
+                ret = uext4_link(inode, dir, name, strlen(name));
+                uext4_inode_put(dir);
+        }
+        uext4_inode_put(inode);
+        return ret;
+}
+
 static int link_or_rename(const struct step *s, struct uext4_fs *fs, const char *from,
                           const char *to)
 {
@@ -76,10 +110,7 @@ static int link_or_rename(const struct step *s, struct uext4_fs *fs, const char 
                 }
         } else {
                 ret = uext4_rename(old_dir, old_name, strlen(old_name), new_dir, new_name,
-                                   strlen(new_name),
-                                   is(s, "noreplace")  ? RENAME_NOREPLACE
-                                   : is(s, "exchange") ? RENAME_EXCHANGE
-                                                       : 0);
+                                   strlen(new_name), (unsigned)rename_flags(s));
         }
         uext4_inode_put(old_dir);
         uext4_inode_put(new_dir);
@@ -201,6 +232,10 @@ static int show(const struct step *s, struct uext4_inode *inode, char *text)
         else if (is(s, "times"))
                 snprintf(text, TEXT_SIZE, "%lld.%09ld %lld.%09ld", (long long)st.atime.tv_sec,
                          st.atime.tv_nsec, (long long)st.mtime.tv_sec, st.mtime.tv_nsec);
+        else if (is(s, "what"))
+                posix_kind_to_text(st.mode, st.rdev_major, st.rdev_minor, text);
+        else if (is(s, "attrs"))
+                posix_attributes_to_text(st.attributes, text);
         return ret;
 }
 
@@ -230,7 +265,7 @@ static int by_inode(const struct step *s, struct uext4_inode *inode, char *text)
                 return list(inode);
         if (is(s, "flags") || is(s, "lsflags"))
                 return flags(s, inode, text);
-        if (is(s, "stat") || is(s, "times") || is(s, "look"))
+        if (is(s, "stat") || is(s, "times") || is(s, "look") || is(s, "what") || is(s, "attrs"))
                 return show(s, inode, text);
         return attributes(s, inode, text);
 }
@@ -246,8 +281,10 @@ static int run_as(struct uext4_fs *fs, const char *dir, const struct step *s, ch
 
         snprintf(path, sizeof(path), "%s/%s", dir, s->arg[0]);
         snprintf(other, sizeof(other), "%s/%s", dir, s->nr_args > 1 ? s->arg[1] : "");
-        if (is(s, "link") || is(s, "rename") || is(s, "noreplace") || is(s, "exchange"))
+        if (is(s, "link") || is(s, "rename") || rename_flags(s))
                 return link_or_rename(s, fs, path, other);
+        if (strncmp(s->op, "tmp", 3) == 0)
+                return make_nameless(s, fs, path, other);
         if (is(s, "symlink")) {
                 ret = parent_of(fs, other, &inode, &name);
                 if (ret == 0) {
@@ -266,7 +303,7 @@ static int run_as(struct uext4_fs *fs, const char *dir, const struct step *s, ch
                 }
                 return ret;
         }
-        ret = uext4_resolve(fs, path, 0, &inode);
+        ret = uext4_resolve(fs, path, is(s, "what") ? UEXT4_NOFOLLOW : 0, &inode);
         if (ret == 0) {
                 ret = by_inode(s, inode, text);
                 uext4_inode_put(inode);

@@ -20,6 +20,9 @@
  *      mkdir PATH MODE         create PATH MODE        mknod PATH c|b|p|s MODE
  *      symlink TARGET PATH     link OLD NEW            unlink PATH     rmdir PATH
  *      rename OLD NEW          noreplace OLD NEW       exchange OLD NEW
+ *      whiteout OLD NEW        tmpfile DIR MODE        (O_TMPFILE, and let go of it)
+ *      tmplink DIR NEW MODE    (O_TMPFILE, and give it a name)
+ *      tmpexcl DIR NEW MODE    (the same with O_EXCL)
  *      chmod PATH MODE         chown PATH UID GID (- leaves it)
  *      touch PATH              utimes PATH ATIME MTIME (SEC.NSEC, now, or - )
  *      open PATH r|w|rw|a|n    (a: to append, n: O_RDONLY | O_NOATIME)
@@ -29,6 +32,8 @@
  *      flags PATH +-LETTERS    (of chattr(1))          lsflags PATH
  *      stat PATH               mode, uid, gid, links
  *      times PATH              access and modification time
+ *      what PATH               kind and device number; of a symlink itself
+ *      attrs PATH              what statx(2) says of attributes: a, d, i
  */
 
 #include <stdbool.h>
@@ -86,6 +91,10 @@ uint32_t posix_flags_change(const char *change, uint32_t flags);
 void posix_flags_to_text(uint32_t flags, char *text);
 
 uint32_t posix_number(const char *text, int base);
+
+/* "c 0 0"; letters of STATX_ATTR_*. */
+void posix_kind_to_text(uint32_t mode, unsigned major, unsigned minor, char *text);
+void posix_attributes_to_text(uint64_t attributes, char *text);
 
 struct timespec;
 struct timespec posix_time(const char *text);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/host.h"
 #include "ext4/delayed.h"
 #include "t_util.h"
 #include "util/crc.h"
@@ -122,14 +123,12 @@ static inline void t_run(const char *command)
  */
 static inline struct t_image t_mkfs(uint64_t size, const char *options, const char *script)
 {
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
         struct t_image img = {.size = size};
         char command[2048];
         char path[256];
-        size_t got = 0;
         int fd;
 
-        snprintf(path, sizeof(path), "%s/uext4-unit-XXXXXX", dir);
+        snprintf(path, sizeof(path), "%s/uext4-unit-XXXXXX", host_tmp_dir());
         fd = mkstemp(path);
         T_CHECK(fd >= 0);
         T_CHECK(ftruncate(fd, (off_t)size) == 0);
@@ -143,12 +142,7 @@ static inline struct t_image t_mkfs(uint64_t size, const char *options, const ch
                 t_run(command);
         }
         img.data = t_alloc(size);
-        while (got < size) {
-                ssize_t n = pread(fd, img.data + got, size - got, (off_t)got);
-
-                T_CHECK(n > 0);
-                got += (size_t)n;
-        }
+        host_read(fd, img.data, size);
         close(fd);
         unlink(path);
         return img;

@@ -631,6 +631,51 @@ static void without_memory_nothing_is_promised(void **state)
         end(&w, "no memory");
 }
 
+/* What is promised to unwritten blocks stays until the write is over, and goes when it has made
+ * nothing dirty. */
+static void a_conversion_keeps_its_promise(void **state)
+{
+        struct ext4_inode *inode;
+        struct ext4_map map;
+        struct world w;
+        uint64_t nr;
+        int64_t n = 0;
+        int ret;
+
+        begin(&w, &plain);
+        inode = w.files[0];
+        assert_int_equal(alloc_once(&w, inode, 0, 2000, 0, &map), 0);
+        rwsem_write_lock(&inode->vfs.lock);
+        do {
+                mem_fail_after(n++);
+                ret = ext4_delayed_reserve_conversion(inode, 10, 1000, 0);
+                mem_fail_after(-1);
+                assert_true(ret == 0 || ext4_delayed_map_clusters(w.fs) == 0);
+        } while (ret == -ENOMEM);
+        assert_int_equal(ret, 0);
+        assert_true(n > 1);
+        nr = ext4_delayed_map_clusters(w.fs);
+        assert_true(nr > 0);
+        ext4_delayed_try_settle(inode); /* as who writes something else back */
+        assert_int_equal(ext4_delayed_map_clusters(w.fs), nr);
+        assert_int_equal(ext4_delayed_reserve_conversion(inode, 20, 500, 0), 0);
+        assert_int_equal(ext4_delayed_map_clusters(w.fs), nr);
+        ext4_delayed_settle(inode);
+        assert_int_equal(ext4_delayed_map_clusters(w.fs), 0);
+        assert_int_equal(ext4_delayed_reserve_conversion(inode, 20, 500, 0), 0);
+        /* Used up it ends, too. */
+        for (nr = 0; ext4_delayed_take_node(inode); nr++)
+                ;
+        assert_true(nr > 0);
+        ext4_delayed_settle(inode);
+        assert_int_equal(atomic_load(&inode->delayed.nr_unwritten), 0);
+        for (; nr > 0; nr--)
+                ext4_delayed_return_node(inode);
+        rwsem_write_unlock(&inode->vfs.lock);
+        assert_counts("conversion", &w, 0);
+        end(&w, "conversion");
+}
+
 /* A promise outlives an allocation that fails, at whatever step. */
 static void a_failed_allocation_leaves_the_promise(void **state)
 {
@@ -1048,6 +1093,7 @@ int main(void)
                 cmocka_unit_test(freed_space_is_promised_when_it_is_durable),
                 cmocka_unit_test(the_pool_is_there_without_a_commit),
                 cmocka_unit_test(without_memory_nothing_is_promised),
+                cmocka_unit_test(a_conversion_keeps_its_promise),
                 cmocka_unit_test(a_failed_allocation_leaves_the_promise),
                 cmocka_unit_test(threads_race_for_the_last_clusters),
                 cmocka_unit_test(promises_are_kept_under_pressure),

@@ -542,6 +542,7 @@ static void without_a_node_the_rest_is_zeroed(void **state)
                 uint64_t size; /* of the file, in blocks */
                 uint32_t from, to;
                 uint32_t want_from, want_to; /* what is written then; nothing: -ENOSPC */
+                uint32_t nr_direct, nr_due;  /* requests, and folios, under way */
         } rows[] = {
                 {"middle: all of it", 1000, 140, 150, 100, 200},
                 {"head", 1000, 100, 150, 100, 200},
@@ -549,6 +550,9 @@ static void without_a_node_the_rest_is_zeroed(void **state)
                 {"whole: no node is needed", 1000, 100, 200, 100, 200},
                 {"tail at the end of the file", 200, 150, 200, 100, 200},
                 {"not behind the end of the file", 160, 140, 150, 0, 0},
+                {"one's own request", 1000, 140, 150, 100, 200, 1, 0},
+                {"not beside another direct write", 1000, 140, 150, 0, 0, 2, 0},
+                {"not beside one that writes back", 1000, 140, 150, 0, 0, 1, 1},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -561,7 +565,11 @@ static void without_a_node_the_rest_is_zeroed(void **state)
                 full_root(f, rows[i].size);
                 fill_device(f, EXT4_ALLOC_RIGHTS, 0);
                 h = begin(f, ext4_extent_change_credits(f->inode), 0);
+                atomic_store(&f->inode->vfs.dio.nr, rows[i].nr_direct);
+                atomic_store(&f->inode->vfs.pages.nr_due, rows[i].nr_due);
                 ret = ext4_extent_convert(h, f->inode, &range, EXT4_MAP_WRITTEN);
+                atomic_store(&f->inode->vfs.dio.nr, 0);
+                atomic_store(&f->inode->vfs.pages.nr_due, 0);
                 t_assert_row(rows[i].name, ret, rows[i].want_to ? 0 : -ENOSPC);
                 if (rows[i].want_to) {
                         check_type(f, rows[i].want_from, rows[i].want_to, EXT4_MAP_WRITTEN);
@@ -668,5 +676,6 @@ int main(void)
                 cmocka_unit_test(all_is_free_in_the_end),
         };
 
+        cmocka_set_test_filter(getenv("UEXT4_TEST"));
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -263,8 +263,6 @@ static void other_fields(void **state)
         one_init(&o, 256, EXT4_RO_COMPAT_PROJECT);
         di = (void *)o.raw;
         di->i_dtime = le32_make(4711);
-        di->i_version_lo = le32_make(1);
-        di->i_version_hi = le32_make(2);
         di->i_obso_faddr = le32_make(3);
         o.inode.mode = S_IFREG | 04751;
         o.inode.uid = 0xfedcba98;
@@ -287,11 +285,49 @@ static void other_fields(void **state)
         assert_memory_equal(got.block, o.inode.block, sizeof(got.block));
         /* What the struct does not have. */
         assert_int_equal(le32_get(di->i_dtime), 4711);
-        assert_int_equal(le32_get(di->i_version_lo), 1);
-        assert_int_equal(le32_get(di->i_version_hi), 2);
         assert_int_equal(le32_get(di->i_obso_faddr), 3);
         t_inode_done(&got);
         one_done(&o);
+}
+
+/* In two parts where there are two; not what others keep in its place. */
+static void versions(void **state)
+{
+        static const struct {
+                uint16_t inode_size;
+                uint32_t flags, os;
+                uint64_t set, is;
+        } rows[] = {
+                {256, 0, EXT4_OS_LINUX, 0x123456789abull, 0x123456789abull},
+                {256, 0, EXT4_OS_LINUX, 0xffffffffull, 0xffffffffull},
+                {128, 0, EXT4_OS_LINUX, 0x123456789abull, 0x456789abull},
+                {256, EXT4_FL_EA_INODE, EXT4_OS_LINUX, 5, 0x200000001ull},
+                {128, 0, EXT4_OS_HURD, 5, 1},
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct ext4_inode_disk *di;
+                struct ext4_inode got;
+                struct one o;
+
+                one_init(&o, rows[i].inode_size, 0);
+                o.t.fs->sb.s_creator_os = le32_make(rows[i].os);
+                di = (void *)o.raw;
+                di->i_version_lo = le32_make(1);
+                if (rows[i].inode_size > 128)
+                        di->i_version_hi = le32_make(2);
+                o.inode.mode = S_IFREG;
+                o.inode.flags = rows[i].flags;
+                o.inode.version = rows[i].set << 1;
+                through_disk(&o, &got);
+                assert_int_equal(le32_get(di->i_version_lo), (uint32_t)rows[i].is);
+                if (rows[i].inode_size > 128)
+                        assert_int_equal(le32_get(di->i_version_hi), rows[i].is >> 32);
+                if (rows[i].flags == 0 && rows[i].os == EXT4_OS_LINUX)
+                        assert_int_equal(ext4_get_version(&got), rows[i].is);
+                t_inode_done(&got);
+                one_done(&o);
+        }
 }
 
 /* ---- under a handle ---- */
@@ -374,6 +410,7 @@ int main(void)
                 cmocka_unit_test(blocks_in_their_unit),
                 cmocka_unit_test(size_on_disk_is_disk_size),
                 cmocka_unit_test(other_fields),
+                cmocka_unit_test(versions),
                 cmocka_unit_test(transactions_are_remembered),
         };
 

@@ -28,11 +28,6 @@ struct world {
         unsigned nr;
 };
 
-static const char *tmp_dir(void)
-{
-        return getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-}
-
 static void mount_world(struct world *w)
 {
         struct uext4_mount_params params = {
@@ -174,7 +169,7 @@ static void write_image(const struct t_image *img, char *path, size_t size)
 {
         int fd;
 
-        snprintf(path, size, "%s/uext4-namei-XXXXXX", tmp_dir());
+        snprintf(path, size, "%s/uext4-namei-XXXXXX", host_tmp_dir());
         fd = mkstemp(path);
         T_CHECK(fd >= 0);
         for (size_t put = 0; put < img->size;) {
@@ -190,13 +185,13 @@ static void check_debugfs(struct world *w, const char *row)
 {
         struct name *want, *got = t_alloc((w->nr + 3) * sizeof(*got));
         unsigned nr_want = wanted(w, &want), nr = 0;
-        char path[256], command[512];
+        char command[512];
         size_t size = 0;
         char *line = NULL;
         FILE *out;
 
-        write_image(&w->img, path, sizeof(path));
-        snprintf(command, sizeof(command), "debugfs -R 'ls -p /d' %s 2>/dev/null", path);
+        snprintf(command, sizeof(command), "debugfs -R 'ls -p /d' %s 2>/dev/null",
+                 host_path(w->img.data, w->img.size));
         out = popen(command, "r");
         T_CHECK(out);
         while (getline(&line, &size, out) > 0) { /* /inode/mode/uid/gid/name/size/ */
@@ -211,7 +206,6 @@ static void check_debugfs(struct world *w, const char *row)
                 got[nr++].ino = ino;
         }
         pclose(out);
-        unlink(path);
         free(line);
         qsort(got, nr, sizeof(*got), by_text);
         compare(row, "debugfs", got, nr, want, nr_want);

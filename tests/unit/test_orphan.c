@@ -119,10 +119,12 @@ static struct t_image crash(struct t_mount *m, const struct t_image *img)
 /* Names in the root lead to what the pass has deleted: e2fsck is to see nothing else wrong. */
 static void drop_names(struct t_image *img, const char *commands)
 {
-        char path[] = "/tmp/uext4-orphan-XXXXXX";
         char command[512];
-        int fd = mkstemp(path);
+        char path[256];
+        int fd;
 
+        snprintf(path, sizeof(path), "%s/uext4-orphan-XXXXXX", host_tmp_dir());
+        fd = mkstemp(path);
         T_CHECK(fd >= 0);
         T_CHECK(pwrite(fd, img->data, img->size, 0) == (ssize_t)img->size);
         snprintf(command, sizeof(command),

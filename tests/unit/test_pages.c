@@ -4,6 +4,7 @@
  * folios of a file, what is written back and by whom, and the bound on memory. */
 
 #include <errno.h>
+#include <sys/resource.h>
 
 #include "t_util.h"
 #include "vfs/inode.h"
@@ -546,6 +547,59 @@ static void the_bound_holds(void **state)
 }
 
 /* What somebody holds stays, and is not in the way. */
+static void fill_and_drop(struct t_file *t, uint64_t bytes, uint32_t size)
+{
+        for (uint64_t pos = 0; pos < bytes; pos += size) {
+                struct folio *f = t_get(t, pos, size);
+
+                assert_int_equal(f->size, size);
+                memset(f->data, (int)(pos / size), f->size);
+                folio_put(f);
+        }
+}
+
+/* A cache that is full takes no memory from the kernel any more. */
+static void folios_use_memory_again(void **state)
+{
+        struct t_file *t = t_new(12, 4 << 20);
+        struct rusage before, after;
+
+        if (!vfs_pagecache_arena(&t->sb.pagecache)->memory) {
+                t_done(t);
+                skip(); /* Address Sanitizer watches each */
+        }
+        fill_and_drop(t, 32 << 20, 1 << 20);
+        getrusage(RUSAGE_SELF, &before);
+        fill_and_drop(t, 256 << 20, 1 << 20);
+        getrusage(RUSAGE_SELF, &after);
+        assert_true(after.ru_minflt - before.ru_minflt < 64);
+        t_done(t);
+}
+
+/* Where only pieces are free that are too small, a folio is smaller. */
+static void folios_fit_between_pieces(void **state)
+{
+        struct t_file *t = t_new(12, 8 << 20);
+        struct arena *arena = vfs_pagecache_arena(&t->sb.pagecache);
+        char *taken[64];
+        unsigned nr = 0;
+
+        if (!arena->memory) {
+                t_done(t);
+                skip();
+        }
+        while (nr < ARRAY_LEN(taken) && (taken[nr] = arena_get(arena, 512 << 10)))
+                nr++;
+        arena_put(arena, taken[--nr], 512 << 10);
+        folio_put(t_get(t, 0, 1 << 20));
+        assert_int_equal(atomic_load(&t->sb.pagecache.bytes), 512 << 10);
+        folio_put(t_get(t, 1 << 20, 65536)); /* there is always memory for the smallest */
+        assert_int_equal(atomic_load(&t->sb.pagecache.bytes), (512 << 10) + 4096);
+        while (nr > 0)
+                arena_put(arena, taken[--nr], 512 << 10);
+        t_done(t);
+}
+
 static void what_is_held_stays_over_the_bound(void **state)
 {
         struct t_file *t = t_new(12, 1 << 20);
@@ -628,9 +682,12 @@ struct steady {
         atomic_bool is_over;
 };
 
+/* A folio that has been dirty for five seconds the flusher would write. */
 static void dirty_and_write(struct steady *s)
 {
-        for (unsigned i = 0; i < 300000; i++) {
+        const time_t end = time(NULL) + 3;
+
+        for (unsigned i = 0; i < 300000 && time(NULL) < end; i++) {
                 struct folio *f;
 
                 t_dirty(s->t, 0, 4096);
@@ -735,6 +792,8 @@ int main(void)
                 cmocka_unit_test(errors_are_numbered),
                 cmocka_unit_test(the_longest_unused_goes_first),
                 cmocka_unit_test(the_bound_holds),
+                cmocka_unit_test(folios_use_memory_again),
+                cmocka_unit_test(folios_fit_between_pieces),
                 cmocka_unit_test(what_is_held_stays_over_the_bound),
                 cmocka_unit_test(files_go_while_room_is_made),
                 cmocka_unit_test(what_is_taken_stays_due),

@@ -359,7 +359,7 @@ static void attributes_are_what_was_set(void **state)
 {
         uint64_t seed = t_seed();
 
-        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k += t_sweep_step(2)) {
                 struct t_image img = make_image(&kinds[k]);
                 struct model md = {.kind = &kinds[k], .rand = seed + k};
 
@@ -404,7 +404,7 @@ static void errors_change_nothing(void **state)
 /* The same attributes on all files, which the kernel puts into one block. */
 static bool share_by_kernel(struct model *md, struct t_image *img)
 {
-        static const size_t sizes[] = {300, 100, 3000};
+        static const size_t sizes[] = {300, 100, 3000, 2000};
         static uint8_t bytes[MAX_VALUE];
         char path[256], dir[300], full[400], name[64];
         bool mounted;
@@ -413,7 +413,7 @@ static bool share_by_kernel(struct model *md, struct t_image *img)
         mounted = kernel_mount(path, "rw", dir, sizeof(dir));
         for (unsigned p = 0; mounted && p < ARRAY_LEN(paths); p++) {
                 snprintf(full, sizeof(full), "%s%s", dir, paths[p]);
-                for (unsigned i = 0; i < ARRAY_LEN(sizes) - !md->kind->values; i++) {
+                for (unsigned i = 0; i < (md->kind->values ? 4 : 2); i++) {
                         memset(bytes, (int)('a' + i), sizes[i]);
                         name_of(i, name, sizeof(name));
                         T_CHECK(lsetxattr(full, name, bytes, sizes[i], 0) == 0);
@@ -573,6 +573,124 @@ static void owners_of_a_block_go_their_ways(void **state)
         }
         model_done(&md);
         t_image_free(&base);
+}
+
+/*
+ * The same, one step at a time: the first owner is held up where it makes the values of the
+ * block its copy's, too, by the lock of one of them; meanwhile the second removes another one.
+ */
+struct leaving {
+        struct ext4_inode *inodes[2];
+        struct ext4_inode *values[2]; /* the first one is locked */
+        char name[64];                /* of the second */
+        struct buf *block;
+        atomic_bool is_done;
+};
+
+static void find_values(struct leaving *l)
+{
+        struct ext4_fs *fs = l->inodes[0]->fs;
+        struct ext4_xattr_set set = {0};
+        unsigned nr = 0;
+
+        T_CHECK(buf_read(fs->bufs, l->inodes[0]->file_acl, NULL, 0, &l->block) == 0);
+        T_CHECK(ext4_xattr_set_of_block(&set, l->block->data, fs->block_size) == 0);
+        for (size_t i = 0; i < set.nr; i++) {
+                if (set.items[i].inum == 0)
+                        continue;
+                T_CHECK(nr < 2 && ext4_iget(fs, set.items[i].inum, &l->values[nr++]) == 0);
+                for (unsigned n = 0; n < NR_NAMES; n++) {
+                        struct ext4_xattr_key key;
+                        char name[64];
+
+                        name_of(n, name, sizeof(name));
+                        T_CHECK(ext4_xattr_key_of(name, &key) == 0);
+                        if (ext4_xattr_set_find(&set, &key, 0) == i)
+                                memcpy(l->name, name, sizeof(name));
+                }
+        }
+        T_CHECK(nr == 2 && l->name[0] != '\0');
+        ext4_xattr_set_done(&set);
+}
+
+static bool is_shared(struct leaving *l)
+{
+        const struct ext4_xattr_header *header = l->block->data;
+        struct mtx *lock = ext4_inode_raw_lock(l->inodes[0]->fs->inodes, l->block->blk);
+        bool shared;
+
+        mtx_lock(lock);
+        shared = le32_get(header->h_refcount) > 1;
+        mtx_unlock(lock);
+        return shared;
+}
+
+static void leave(void *arg, unsigned n)
+{
+        struct leaving *l = arg;
+        char name[64];
+
+        name_of(0, name, sizeof(name));
+        if (n == 0) { /* the lock */
+                rwsem_write_lock(&l->values[0]->map_lock);
+                for (unsigned i = 0; i < 100 && !atomic_load(&l->is_done); i++)
+                        usleep(1000);
+                rwsem_write_unlock(&l->values[0]->map_lock);
+        } else if (n == 1) {
+                usleep(10000);
+                T_CHECK(ext4_xattr_remove(l->inodes[0], name) == 0);
+        } else {
+                for (unsigned i = 0; i < 50 && is_shared(l); i++)
+                        usleep(1000);
+                T_CHECK(ext4_xattr_remove(l->inodes[1], l->name) == 0);
+                atomic_store(&l->is_done, true);
+        }
+}
+
+static void check_value(struct ext4_inode *inode, const struct model *md, unsigned i)
+{
+        const struct value *v = &md->values[0][i];
+        char name[64], *got = t_alloc(MAX_VALUE);
+
+        name_of(i, name, sizeof(name));
+        assert_int_equal(ext4_xattr_get(inode, name, got, MAX_VALUE), v->size);
+        assert_memory_equal(got, v->bytes, v->size);
+        free(got);
+}
+
+static void values_outlive_an_owner_that_leaves(void **state)
+{
+        static const struct ext4_name sub = {"sub", 3};
+        struct model md = {.kind = &kinds[5]};
+        struct t_image img = make_image(&kinds[5]);
+        struct leaving l = {0};
+        struct t_mount m;
+
+        if (!share_by_kernel(&md, &img)) {
+                t_image_free(&img);
+                skip();
+        }
+        mount_rw(&m, &img);
+        for (unsigned p = 0; p < 2; p++)
+                l.inodes[p] = find(m.fs, paths[p]);
+        T_CHECK(ext4_unlink(l.inodes[1], &sub) == 0);
+        find_values(&l);
+        t_run_threads(3, leave, &l);
+        buf_put(l.block);
+        for (unsigned p = 0; p < 2; p++) {
+                ext4_iput(l.values[p]);
+                ext4_iput(l.inodes[p]);
+        }
+        t_umount(&m);
+        fsck("leaving", &img); /* which does not always miss a value */
+        mount_rw(&m, &img);
+        l.inodes[0] = find(m.fs, paths[0]);
+        for (unsigned i = 1; i < 4; i++)
+                check_value(l.inodes[0], &md, i);
+        ext4_iput(l.inodes[0]);
+        t_umount(&m);
+        model_done(&md);
+        t_image_free(&img);
 }
 
 /* ---- ACLs ---- */
@@ -864,6 +982,7 @@ int main(void)
                 cmocka_unit_test(shared_blocks_are_copied),
                 cmocka_unit_test(owners_of_a_block_go),
                 cmocka_unit_test(owners_of_a_block_go_their_ways),
+                cmocka_unit_test(values_outlive_an_owner_that_leaves),
                 cmocka_unit_test(access_acl_sets_the_mode),
                 cmocka_unit_test(default_acl_is_inherited),
                 cmocka_unit_test(cut_leaves_old_or_new),

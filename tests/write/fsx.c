@@ -8,7 +8,8 @@
  * The device is memory whose free space is full of a pattern, so that a stale byte is seen.
  * Reads are compared with the model; every so often the file system is unmounted, given to
  * e2fsck -fn, and mounted again.  Writes are direct, buffered, and batches on a queue, which a
- * truncation may follow before they are waited for.
+ * truncation may follow before they are waited for.  Reads are direct, buffered, and loans of
+ * cached pages, some of which are kept while other things happen to the file.
  *
  * UNIT bounds positions and lengths of direct I/O to its multiples.  MODE is a word of
  * "direct", "buffered", "mixed".
@@ -25,11 +26,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/host.h"
 #include "uext4.h"
 
 #define MAX_SIZE (1u << 20) /* of the file */
 #define DEPTH    16
 #define STALE    0xa5
+#define MAX_LOAN 16 /* pieces */
+#define NR_KEPT  4
 
 struct config {
         const char *name;
@@ -98,6 +102,13 @@ enum mode {
         MIXED,
 };
 
+/* Bytes of the cache on loan. */
+struct loan {
+        struct uext4_loan *loan; /* NULL: none */
+        struct iovec iov[MAX_LOAN];
+        int64_t len;
+};
+
 struct run {
         const struct config *config;
         enum mode mode;
@@ -112,6 +123,7 @@ struct run {
         struct uext4_fs *fs;
         struct uext4_file *direct, *buffered;
         struct uext4_queue *queue;
+        struct loan kept[NR_KEPT];
 
         uint8_t model[MAX_SIZE];
         uint64_t size;
@@ -164,10 +176,9 @@ static void run_command(struct run *r, const char *command)
 
 static void temp_path(char *path, size_t size)
 {
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
         int fd;
 
-        snprintf(path, size, "%s/uext4-fsx-XXXXXX", dir);
+        snprintf(path, size, "%s/uext4-fsx-XXXXXX", host_tmp_dir());
         fd = mkstemp(path);
         if (fd < 0) {
                 perror(path);
@@ -220,14 +231,14 @@ static void make_image(struct run *r)
 
 static void fsck(struct run *r)
 {
-        char path[256], command[1024];
+        int status;
+        char *text = host_fsck(r->image, r->image_size, NULL, &status);
 
-        temp_path(path, sizeof(path));
-        transfer_image(r, path, false);
-        snprintf(command, sizeof(command),
-                 "out=$(e2fsck -fn %s 2>&1) || { echo \"$out\"; false; }", path);
-        run_command(r, command);
-        unlink(path);
+        if (status != 0) {
+                fprintf(stderr, "%s\n", text);
+                fail(r, "e2fsck", status, 0);
+        }
+        free(text);
 }
 
 static void mount_fs(struct run *r)
@@ -563,6 +574,65 @@ static void do_sync(struct run *r)
         check(r, names[how], ret, 0);
 }
 
+/* Into r->buf. */
+static void gather(struct run *r, const struct loan *l)
+{
+        int64_t done = 0;
+
+        for (unsigned i = 0; done < l->len; i++) {
+                memcpy(r->buf + done, l->iov[i].iov_base, l->iov[i].iov_len);
+                done += (int64_t)l->iov[i].iov_len;
+        }
+}
+
+/* It has what the file had or was given since: never what was free on the device. */
+static void end_loan(struct run *r, struct loan *l)
+{
+        if (!l->loan)
+                return;
+        gather(r, l);
+        for (int64_t i = 0; i < l->len; i++)
+                check(r, "a stale byte on loan", r->buf[i] == STALE, false);
+        uext4_loan_end(l->loan);
+        l->loan = NULL;
+}
+
+static void end_loans(struct run *r)
+{
+        for (unsigned i = 0; i < NR_KEPT; i++)
+                end_loan(r, &r->kept[i]);
+}
+
+/* Whether files of this configuration may have their data elsewhere. */
+static bool may_refuse_loans(const struct config *config)
+{
+        return strstr(config->mkfs, "inline_data") || strstr(config->mount, "data=journal") ||
+               strstr(config->mount, "dax");
+}
+
+static void do_loan(struct run *r)
+{
+        struct loan *l = &r->kept[rnd(r, NR_KEPT)];
+        uint64_t pos, len;
+
+        end_loan(r, l);
+        range(r, 1, &pos, &len);
+        say(r, "loan", pos, len);
+        l->len = uext4_lend(r->buffered, pos, len, l->iov, MAX_LOAN, &l->loan);
+        if (l->len == -EOPNOTSUPP && may_refuse_loans(r->config))
+                return;
+        if (pos >= r->size) {
+                check(r, "loan behind the end", l->len, 0);
+                return;
+        }
+        if (l->len < 1 || (uint64_t)l->len > len || pos + (uint64_t)l->len > r->size)
+                fail(r, "loan", l->len, (int64_t)len);
+        gather(r, l);
+        compare(r, "loan", pos, l->len);
+        if (rnd(r, 2))
+                end_loan(r, l);
+}
+
 /* Bytes of the file in place: seen, changed, seen again. */
 static void do_lease(struct run *r)
 {
@@ -691,6 +761,7 @@ static void check_all(struct run *r)
 static void do_remount(struct run *r)
 {
         say(r, "remount", 0, 0);
+        end_loans(r);
         unmount_fs(r);
         mount_fs(r);
         check_all(r);
@@ -721,6 +792,10 @@ static void step(struct run *r)
                 do_lease(r);
                 return;
         }
+        if (r->mode != DIRECT && rnd(r, 12) == 0) {
+                do_loan(r);
+                return;
+        }
         pick = rnd(r, nr + nr_extent);
         if (pick < nr)
                 ops[pick](r);
@@ -741,7 +816,7 @@ static void run(struct run *r, unsigned nr_ops)
         }
         check_all(r);
         do_remount(r);
-        unmount_fs(r);
+        unmount_fs(r); /* no loan outlives do_remount() */
         free(r->buf);
         free(r->image);
         printf("%s: %" PRIu64 " operations, %" PRIu64 " met a full device\n", r->config->name,

@@ -27,15 +27,16 @@ LIBS = ["-lcmocka", "-luring", "-lisal", "-lpthread"]
 LAYERS = ["util", "bdev", "buf", "jbd2", "vfs", "iomap", "ext4", "lib"]
 RIG = ["change/rig.c", "change/ops.c", "change/model.c", "change/model_check.c",
        "change/model_step.c", "change/cuts.c", "jbd2/watch.c", "write/mix.c", "write/track.c",
-       "write/held.c"]
+       "write/held.c", "lib/host.c"]
 
 FILES = ["write.c", "write_end.c", "write_map.c", "truncate.c", "fsync.c", "data_journal.c",
          "data_journal_flag.c", "data_journal_read.c", "cache.c", "fallocate.c",
-         "iomap/direct.c", "iomap/writeback.c", "vfs/flusher.c"]
+         "extent_change.c", "iomap/direct.c", "iomap/writeback.c", "vfs/flusher.c"]
 
 WRITE, TABLES, RACES = "write/test_write", "write/test_tables", "write/test_races"
 DATA_JOURNAL, DAX = "write/test_data_journal", "unit/test_dax"
 CACHE = "write/test_cache"
+EXTENTS, IOMAP = "unit/test_extent_change", "unit/test_iomap"
 
 
 def m(file, text, new, program, scenario, why):
@@ -110,6 +111,14 @@ MUTATIONS = [
     m("vfs/flusher.c", "while (wait_for_others(cache, now)); /* order: all that came before */",
       "while (0);", CACHE, "syncfs_writes_what_others_have_passed",
       "syncfs does not write what was dirtied behind others"),
+    m("write_map.c", "if (ret == 0 && ret_map->type == IOMAP_UNWRITTEN)", "if (0)", CACHE,
+      "conversion_takes_what_was_promised_C33", "no nodes are promised to unwritten space"),
+    m("write.c", "told = vfs_pages_tell_error(iocb->inode, iocb->error_seen);", ";", CACHE,
+      "an_error_of_a_durable_write_is_told_once_C32", "fsync repeats what O_DSYNC has told"),
+    m("extent_change.c", "!vfs_has_dirty(&inode->vfs.pages);", "true;", EXTENTS,
+      "without_a_node_the_rest_is_zeroed", "zeros over what is being written back"),
+    m("iomap/direct.c", " && how->first->type != IOMAP_UNWRITTEN", "", IOMAP,
+      "what_was_found_unwritten_is_asked_for_again", "zeros over a request not counted yet"),
 ]
 
 
@@ -118,7 +127,7 @@ def source_of(name):
 
 
 def copy_tree(tree):
-    for folder in ["include", "tests/change", "tests/jbd2", "tests/write", "tests/unit"] + [
+    for folder in ["include", "tests/change", "tests/jbd2", "tests/lib", "tests/write", "tests/unit"] + [
             "src/" + layer for layer in LAYERS]:
         shutil.copytree(ROOT / folder, tree / folder)
     (tree / "obj").mkdir()

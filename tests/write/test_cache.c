@@ -12,6 +12,8 @@
 #include <sched.h>
 
 #include "../change/rig.h"
+#include "ext4/balloc_group.h"
+#include "ext4/delayed.h"
 #include "held.h"
 #include "jbd2/jbd2.h"
 #include "vfs/pages.h"
@@ -686,6 +688,33 @@ static void an_error_is_told_each_file_once_C32(void **state)
         t_close(&st);
 }
 
+/* A write that makes its data durable tells what fsync would, and so tells it for good; also
+ * of what was written before it. */
+static void an_error_of_a_durable_write_is_told_once_C32(void **state)
+{
+        struct uext4_file *durable;
+        struct stage st;
+
+        t_open(&st, EXT4_4K, 16, "");
+        assert_int_equal(uext4_open_path(st.m.fs, "/file", O_RDWR | O_DSYNC, &durable), 0);
+        t_fail_writes(&st, 1); /* the first is the data's */
+        assert_int_equal(t_write_to(&st, durable, 'a', 0, 4096), -EIO);
+        uext4_bdev_fault_clear(st.fault);
+        assert_int_equal(uext4_fsync(durable), 0);
+        assert_int_equal(t_write_to(&st, durable, 'a', 0, 4096), 4096);
+        assert_int_equal(uext4_fsync(st.file), -EIO);
+        t_must_write(&st, 'b', 65536, 4096);
+        t_fail_writes(&st, 1);
+        assert_int_equal(uext4_syncfs(st.m.fs), -EIO);
+        uext4_bdev_fault_clear(st.fault);
+        assert_int_equal(t_write_to(&st, durable, 'c', 0, 4096), -EIO);
+        assert_int_equal(t_write_to(&st, durable, 'c', 0, 4096), 4096);
+        assert_int_equal(uext4_fsync(st.file), -EIO);
+        assert_int_equal(uext4_fsync(st.file), 0);
+        uext4_close(durable);
+        t_close(&st);
+}
+
 /* The same of what nobody waits for. */
 static void errors_in_the_background_are_told(void **state)
 {
@@ -812,7 +841,7 @@ static void nothing_acknowledged_is_lost_on_a_full_disk_C33(void **state)
 
                 t_open(&st, rows[i].mkfs, rows[i].mib, rows[i].options);
                 size = fill_disk(&st, bytes, max, &rand);
-                left = t_free_blocks(&st);
+                left = t_free_blocks(&st) + ext4_delayed_map_clusters(rig_fs(&st.m));
                 t_must_sync(&st); /* what was promised is there */
                 assert_true(t_free_blocks(&st) <= left);
                 assert_int_equal(t_stat(&st).size, size);
@@ -828,6 +857,104 @@ static void nothing_acknowledged_is_lost_on_a_full_disk_C33(void **state)
                 t_close(&st);
                 free(bytes);
                 free(got);
+        }
+}
+
+/* Every second block of unwritten space, inside the file and behind its end: each is an extent
+ * more. */
+static uint64_t fill_unwritten(struct stage *st, uint64_t first, uint64_t end, uint64_t block,
+                               uint64_t *nr)
+{
+        uint64_t pos;
+
+        for (pos = first; pos < end; pos += 2 * block, ++*nr) {
+                if (t_write_to(st, st->file, 'u', pos, block) != (ssize_t)block)
+                        break;
+        }
+        return pos;
+}
+
+/* All of the device but `left` blocks: nobody keeps any for work that must not fail. */
+static void take_all_but(struct stage *st, uint64_t left)
+{
+        struct uext4_file *other;
+        uint64_t size = 0;
+
+        rig_fs(&st->m)->balloc->pool = 0;
+        assert_int_equal(uext4_open_path(st->m.fs, "/other", O_RDWR, &other), 0);
+        for (uint64_t len = 65536; len >= 1024;) {
+                if (t_write_to(st, other, 'o', size, len) == (ssize_t)len)
+                        size += len;
+                else
+                        len /= 2;
+        }
+        assert_int_equal(uext4_fsync(other), 0);
+        assert_int_equal(uext4_truncate(other, size - left * 1024), 0);
+        assert_int_equal(uext4_fsync(other), 0);
+        uext4_close(other);
+}
+
+/* What is preallocated on a full disk can be written to as far as there is space for the nodes
+ * of the map: that is said by the write, not by who writes back. */
+static void conversion_does_not_fail_on_a_full_disk_C33(void **state)
+{
+        static const char *const options[] = {"", ",nodelalloc", ",page_cache=1M"};
+
+        for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
+                const uint64_t size = 1536 << 10, all = 3 << 20;
+                uint64_t nr = 0, end;
+                struct stage st;
+
+                t_open(&st, EXT4_1K " -m 0", 6, options[i]);
+                assert_int_equal(uext4_truncate(st.file, size), 0);
+                assert_int_equal(uext4_fallocate(st.file, FALLOC_FL_KEEP_SIZE, 0, all), 0);
+                take_all_but(&st, 12);
+                end = fill_unwritten(&st, 0, all, 1024, &nr);
+                assert_true(nr > 8 && end < all);
+                t_must_sync(&st);
+                t_remount(&st, options[i]);
+                for (uint64_t pos = 0; pos < end; pos += 2048) {
+                        t_assert_bytes(&st, 'u', pos, 1024);
+                        if (pos + 2048 < end)
+                                t_assert_bytes(&st, 0, pos + 1024, 1024);
+                }
+                t_close(&st);
+        }
+}
+
+/* What writing back takes of the device is not more than was promised; and nothing stays
+ * promised then. */
+static void conversion_takes_what_was_promised_C33(void **state)
+{
+        static const struct {
+                const char *mkfs;
+                unsigned cluster; /* blocks */
+                uint64_t step, len;
+        } rows[] = {{EXT4_1K, 1, 2048, 1024},
+                    {EXT4_1K, 1, 5120, 2048},
+                    {EXT4_4K, 1, 8192, 1},
+                    {BIGALLOC, 8, 2048, 1024},
+                    {EXT4_1K, 1, 262144, 1024}};
+        const uint64_t size = 6 << 20;
+
+        for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+                uint64_t nr_free, promised, taken;
+                struct stage st;
+
+                t_open(&st, rows[i].mkfs, 16, "");
+                assert_int_equal(uext4_fallocate(st.file, FALLOC_FL_KEEP_SIZE, 0, size), 0);
+                nr_free = t_free_blocks(&st);
+                for (uint64_t pos = 0; pos + rows[i].len <= size; pos += rows[i].step)
+                        t_must_write(&st, 'u', pos, rows[i].len);
+                promised = ext4_delayed_map_clusters(rig_fs(&st.m)) * rows[i].cluster;
+                t_must_sync(&st);
+                taken = nr_free - t_free_blocks(&st);
+                if (taken > promised)
+                        fail_msg("row %u: %llu blocks were promised, %llu taken", i,
+                                 (unsigned long long)promised, (unsigned long long)taken);
+                assert_int_equal(ext4_delayed_map_clusters(rig_fs(&st.m)), 0);
+                assert_int_equal(atomic_load(&t_inode(&st)->delayed.nr_unwritten), 0);
+                t_close(&st);
         }
 }
 
@@ -1346,10 +1473,13 @@ int main(void)
                 cmocka_unit_test(changes_of_the_file_over_dirty_data_C39),
                 cmocka_unit_test(what_is_deleted_is_not_written),
                 cmocka_unit_test(an_error_is_told_each_file_once_C32),
+                cmocka_unit_test(an_error_of_a_durable_write_is_told_once_C32),
                 cmocka_unit_test(errors_in_the_background_are_told),
                 cmocka_unit_test(promises_of_failed_writes_come_back),
                 cmocka_unit_test(without_memory_nothing_acknowledged_is_lost),
                 cmocka_unit_test(nothing_acknowledged_is_lost_on_a_full_disk_C33),
+                cmocka_unit_test(conversion_does_not_fail_on_a_full_disk_C33),
+                cmocka_unit_test(conversion_takes_what_was_promised_C33),
                 cmocka_unit_test(statfs_knows_promises),
                 cmocka_unit_test(memory_and_dirty_data_stay_within_their_bounds_C55),
                 cmocka_unit_test(large_folios_over_many_extents_C55),

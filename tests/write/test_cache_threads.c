@@ -139,6 +139,7 @@ struct user {
         struct uext4_file *file, *direct;
         struct unit *buf; /* MAX_UNITS */
         uint32_t *seen;   /* of these, done before the read began */
+        uint32_t at;      /* where who reads on and on is */
         uint32_t version;
 };
 
@@ -182,12 +183,10 @@ static void user_punch(struct user *u)
                                 (uint64_t)first * UNIT, nr * UNIT) == 0);
 }
 
-static void user_read(struct user *u)
+/* How many units there were. */
+static uint32_t read_units(struct user *u, struct uext4_file *file, uint32_t first, uint32_t nr)
 {
         struct stage *st = u->st;
-        uint32_t first = (uint32_t)t_below(&u->rand, NR_UNITS - MAX_UNITS);
-        uint32_t nr = 1 + (uint32_t)t_below(&u->rand, MAX_UNITS);
-        struct uext4_file *file = t_below(&u->rand, 2) ? u->file : u->direct;
         ssize_t n;
 
         for (uint32_t i = 0; i < nr; i++)
@@ -208,6 +207,25 @@ static void user_read(struct user *u)
                         abort();
                 }
         }
+        return (uint32_t)n / UNIT;
+}
+
+static void user_read(struct user *u)
+{
+        uint32_t first = (uint32_t)t_below(&u->rand, NR_UNITS - MAX_UNITS);
+        uint32_t nr = 1 + (uint32_t)t_below(&u->rand, MAX_UNITS);
+
+        (void)read_units(u, t_below(&u->rand, 2) ? u->file : u->direct, first, nr);
+}
+
+/* On and on, so that the mount's thread reads ahead. */
+static void user_read_on(struct user *u)
+{
+        uint32_t nr = u->at + MAX_UNITS <= NR_UNITS ? MAX_UNITS : 0;
+
+        if (nr > 0)
+                nr = read_units(u, u->file, u->at, nr);
+        u->at = nr < MAX_UNITS ? 0 : u->at + nr;
 }
 
 /* What one has written himself is there: nobody else writes or punches it. */
@@ -272,7 +290,7 @@ static void run_user(void *arg, unsigned n)
                 if (n < NR_WRITERS)
                         user_step(&u);
                 else
-                        user_read(&u);
+                        user_read_on(&u);
         }
         uext4_close(u.file);
         uext4_close(u.direct);
@@ -293,6 +311,7 @@ static void share(const char *mkfs, const char *options)
 static void who_shares_a_file_sees_what_is_there_B28(void **state)
 {
         share(EXT4_4K, ",page_cache=1M");
+        share(EXT4_4K, ",page_cache=4M"); /* which is enough for reading ahead */
         share(EXT4_1K, "");
 }
 

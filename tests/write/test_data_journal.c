@@ -12,6 +12,7 @@
 #include <linux/falloc.h>
 
 #include "../change/rig.h"
+#include "../lib/host.h"
 #include "ext4/data_journal.h"
 #include "held.h"
 
@@ -146,12 +147,11 @@ static void check_by_mount(struct stage *st)
 /* Others replay the log to the same effect. */
 static void check_by_e2fsck(struct stage *st)
 {
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
         char path[256], out[300], command[1024];
         FILE *f;
         int fd;
 
-        snprintf(path, sizeof(path), "%s/uext4-replay-XXXXXX", dir);
+        snprintf(path, sizeof(path), "%s/uext4-replay-XXXXXX", host_tmp_dir());
         fd = mkstemp(path);
         T_CHECK(fd >= 0);
         snprintf(out, sizeof(out), "%s.out", path);
@@ -173,28 +173,6 @@ static void check_by_e2fsck(struct stage *st)
         st->nr_replayed++;
 }
 
-/* It counts on sectors that are written together: docs/crash-model.md.  Where no checksum says
- * so the superblock must be one of two. */
-static bool super_is_whole(struct stage *st)
-{
-        const struct ext4_super_block *sb = (void *)(st->image + EXT4_SUPER_OFFSET);
-        const enum uext4_bdev_sim_mode modes[] = {UEXT4_BDEV_SIM_NONE, UEXT4_BDEV_SIM_ALL};
-        bool is_one = false;
-        uint8_t *other;
-
-        if (le32_get(sb->s_feature_ro_compat) & EXT4_RO_COMPAT_METADATA_CSUM)
-                return ext4_super_csum_ok(sb);
-        other = t_alloc(st->size);
-        for (unsigned i = 0; i < 2; i++) {
-                const struct uext4_bdev_sim_survivor how = {.mode = modes[i]};
-
-                T_CHECK(uext4_bdev_sim_survivor(st->sim, &how, other) == 0);
-                is_one |= memcmp(other + EXT4_SUPER_OFFSET, sb, sizeof(*sb)) == 0;
-        }
-        free(other);
-        return is_one;
-}
-
 static void *look_in_thread(void *arg)
 {
         static const enum uext4_bdev_sim_mode modes[] = {
@@ -204,7 +182,7 @@ static void *look_in_thread(void *arg)
                                                     .seed = t_rand(&st->rand)};
 
         T_CHECK(uext4_bdev_sim_survivor(st->sim, &how, st->image) == 0);
-        if (!super_is_whole(st))
+        if (!rig_super_is_whole(st->sim, st->image, st->size))
                 return NULL;
         /* debugfs does not give the size of inline data. */
         if (st->nr_looked++ % 16 == 0 && strcmp(st->config->name, "inline") != 0)

@@ -143,8 +143,7 @@ static void *look_in_thread(void *arg)
                                                             .seed = ++t->nr_looked};
 
                 T_CHECK(uext4_bdev_sim_survivor(t->sim, &how, t->image) == 0);
-                /* It counts on sectors that are written together: docs/crash-model.md. */
-                if (ext4_super_csum_ok((void *)(t->image + EXT4_SUPER_OFFSET)))
+                if (rig_super_is_whole(t->sim, t->image, t->size))
                         check_image(t, ways[i].name);
         }
         return NULL;
