@@ -48,7 +48,7 @@ check: ## run the quick tests: plain build, address and undefined sanitizers, th
 
 .PHONY: check-long
 check-long: ## run every test in the same builds, the slow ones too
-	@scripts/install-deps check
+	@scripts/install-deps long
 	@scripts/check --long
 
 .PHONY: bench
@@ -58,6 +58,7 @@ bench: ## measure uext4 beside the raw device, the kernel and others, print the 
 	@meson compile -C $(BUILD) bench-buffered
 	@bench/run $(BUILD)/uext4
 	@echo; bench/tree $(BUILD)/uext4
+	@echo; bench/mount $(BUILD)/uext4
 	@echo; bench/buffered $(BUILD)/bench/bench-buffered --size=$(BENCH_SIZE)
 
 .PHONY: fuzz

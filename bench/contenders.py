@@ -49,8 +49,10 @@ def fuse2fs_mount(image, folder, how):
     """In the foreground, so that the image is free when it has ended."""
     unmount = ["umount"] if os.geteuid() == 0 else ["fusermount", "-u"]
     os.mkdir(folder)
-    with subprocess.Popen(["fuse2fs", "-f", "-o", how, image, folder], stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True) as server:
+    # hard_remove: a file that was closed a moment ago is removed, not given a hidden name.
+    with subprocess.Popen(["fuse2fs", "-f", "-o", how + ",hard_remove", image, folder],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True) as server:
         late = time.monotonic() + MOUNT_SECONDS
         while not os.path.ismount(folder) and server.poll() is None and time.monotonic() < late:
             time.sleep(0.01)
