@@ -633,7 +633,8 @@ int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk, 
         if (are_promised(inode, s))
                 return 0;
         rwsem_read_lock(&inode->map_lock); /* the depth stays */
-        ret = reserve_locked(inode, s, FOR_CONVERSION, alloc_flags);
+        /* The blocks are there: who has preallocated is not told that there is no space. */
+        ret = reserve_locked(inode, s, FOR_CONVERSION, alloc_flags | EXT4_ALLOC_POOL);
         rwsem_read_unlock(&inode->map_lock);
         if (ret < 0)
                 set_writing(&inode->delayed, false);

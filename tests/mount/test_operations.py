@@ -422,9 +422,8 @@ class Contents(Operations):
                     os.write(fd, bytes(1 << 20))
                 os.fsync(fd)
             self.assertEqual(raised.exception.errno, errno.ENOSPC)
-            if self.writes_through:
-                self.assertEqual(os.pwrite(kept, b"k" * (1 << 20), 0), 1 << 20)
-                os.fsync(kept)
+            self.assertEqual(os.pwrite(kept, b"k" * (1 << 20), 0), 1 << 20)
+            os.fsync(kept)
         os.unlink(path)
         self.path("again", b"there is space")
 
@@ -488,7 +487,6 @@ class WithoutCache(Contents):
 
 
 class WriteBack(Contents):
-    writes_through = False
     options = ["-o", "cache=writeback"]
 
 

@@ -922,6 +922,37 @@ static void conversion_does_not_fail_on_a_full_disk_C33(void **state)
         }
 }
 
+/* With the clusters that are kept for it there is space for the nodes: what is preallocated can
+ * be written to when there is none for anything else. */
+static void what_is_preallocated_can_be_written_C33(void **state)
+{
+        static const char *const options[] = {"", ",nodelalloc"};
+
+        for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
+                const uint64_t size = 1 << 20;
+                uint64_t nr = 0;
+                struct uext4_file *rest;
+                struct stage st;
+
+                t_open(&st, EXT4_1K, 16, options[i]);
+                assert_int_equal(uext4_fallocate(st.file, 0, 0, size), 0);
+                assert_int_equal(uext4_open_path(st.m.fs, "/other", O_RDWR, &rest), 0);
+                for (uint64_t len = 1 << 20, at = 0; len >= 1024;) {
+                        if (uext4_fallocate(rest, 0, at, len) == 0)
+                                at += len;
+                        else
+                                len /= 2;
+                }
+                assert_int_equal(t_write_to(&st, rest, 'r', 20 << 20, 1024), -ENOSPC);
+                assert_int_equal(fill_unwritten(&st, 0, size, 1024, &nr), size);
+                t_must_sync(&st);
+                for (uint64_t pos = 0; pos < size; pos += 2048)
+                        t_assert_bytes(&st, 'u', pos, 1024);
+                uext4_close(rest);
+                t_close(&st);
+        }
+}
+
 /* What writing back takes of the device is not more than was promised; and nothing stays
  * promised then. */
 static void conversion_takes_what_was_promised_C33(void **state)
@@ -1479,6 +1510,7 @@ int main(void)
                 cmocka_unit_test(without_memory_nothing_acknowledged_is_lost),
                 cmocka_unit_test(nothing_acknowledged_is_lost_on_a_full_disk_C33),
                 cmocka_unit_test(conversion_does_not_fail_on_a_full_disk_C33),
+                cmocka_unit_test(what_is_preallocated_can_be_written_C33),
                 cmocka_unit_test(conversion_takes_what_was_promised_C33),
                 cmocka_unit_test(statfs_knows_promises),
                 cmocka_unit_test(memory_and_dirty_data_stay_within_their_bounds_C55),
