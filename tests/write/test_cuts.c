@@ -194,6 +194,7 @@ struct model {
         struct state states[MAX_STEPS + 1]; /* after so many steps */
         unsigned nr;                        /* states that there are */
         unsigned durable;                   /* the last that was acknowledged */
+        bool is_dirty;                      /* something is in the page cache only */
 };
 
 static void state_write(struct state *s, uint64_t pos, uint64_t len, uint8_t value)
@@ -234,10 +235,18 @@ static void state_step(struct state *s, const struct step *step, unsigned n)
         }
 }
 
-static bool makes_durable(const struct step *step)
+/* A step has ended: what is durable now.  Who writes durably has made his own bytes so, but not
+ * what others have left in the page cache. */
+static void model_end_step(struct model *md, const struct step *step)
 {
-        return step->op == FSYNC || step->op == FDATASYNC ||
-               (step->flags & (RWF_DSYNC | RWF_SYNC));
+        const bool syncs = step->op == FSYNC || step->op == FDATASYNC;
+
+        if (step->op == BUFFERED)
+                md->is_dirty = true;
+        if (syncs)
+                md->is_dirty = false;
+        if (syncs || (!md->is_dirty && (step->flags & (RWF_DSYNC | RWF_SYNC))))
+                md->durable = md->nr - 1;
 }
 
 /* The state in which the next step will end, or be cut. */
@@ -280,6 +289,7 @@ static void model_reset(struct model *md, const struct state *s)
         md->states[0].size = s->size;
         md->nr = 1;
         md->durable = 0;
+        md->is_dirty = false;
 }
 
 static bool byte_is_allowed(const struct model *md, uint64_t pos, uint8_t byte)
@@ -501,8 +511,7 @@ static bool run_steps(struct stage *st, const struct step *steps, unsigned nr, s
                 model_begin_step(md, &steps[i], first + i);
                 if (run_step(st, &steps[i], first + i) < 0)
                         return false;
-                if (makes_durable(&steps[i]))
-                        md->durable = md->nr - 1;
+                model_end_step(md, &steps[i]);
         }
         return true;
 }
