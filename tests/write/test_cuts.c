@@ -193,8 +193,12 @@ struct state {
 struct model {
         struct state states[MAX_STEPS + 1]; /* after so many steps */
         unsigned nr;                        /* states that there are */
-        unsigned durable;                   /* the last that was acknowledged */
-        bool is_dirty;                      /* something is in the page cache only */
+        unsigned durable;                   /* the last that an fsync has acknowledged */
+
+        /* Who writes durably has made his own bytes so, and the size if he moved it, but not
+         * what others have left in the page cache, or in the device's. */
+        uint8_t bytes_from[MAX_SIZE]; /* the first state that a byte may be of */
+        unsigned size_from;
 };
 
 static void state_write(struct state *s, uint64_t pos, uint64_t len, uint8_t value)
@@ -235,18 +239,22 @@ static void state_step(struct state *s, const struct step *step, unsigned n)
         }
 }
 
-/* A step has ended: what is durable now.  Who writes durably has made his own bytes so, but not
- * what others have left in the page cache. */
+static void note_durable(struct model *md, uint64_t pos, uint64_t len)
+{
+        memset(md->bytes_from + pos, (int)(md->nr - 1), len);
+        if (md->states[md->nr - 1].size > md->states[md->nr - 2].size)
+                md->size_from = md->nr - 1;
+}
+
+/* A step has ended: what is durable now. */
 static void model_end_step(struct model *md, const struct step *step)
 {
-        const bool syncs = step->op == FSYNC || step->op == FDATASYNC;
+        const unsigned nr = step->op == BATCH ? DEPTH : 1;
 
-        if (step->op == BUFFERED)
-                md->is_dirty = true;
-        if (syncs)
-                md->is_dirty = false;
-        if (syncs || (!md->is_dirty && (step->flags & (RWF_DSYNC | RWF_SYNC))))
+        if (step->op == FSYNC || step->op == FDATASYNC)
                 md->durable = md->nr - 1;
+        for (unsigned i = 0; i < nr && (step->flags & (RWF_DSYNC | RWF_SYNC)); i++)
+                note_durable(md, step->pos + 2 * i * step->len, step->len);
 }
 
 /* The state in which the next step will end, or be cut. */
@@ -288,13 +296,13 @@ static void model_reset(struct model *md, const struct state *s)
         memcpy(md->states[0].bytes, s->bytes, MAX_SIZE);
         md->states[0].size = s->size;
         md->nr = 1;
-        md->durable = 0;
-        md->is_dirty = false;
+        md->durable = md->size_from = 0;
+        memset(md->bytes_from, 0, sizeof(md->bytes_from));
 }
 
 static bool byte_is_allowed(const struct model *md, uint64_t pos, uint8_t byte)
 {
-        for (unsigned i = md->durable; i < md->nr; i++) {
+        for (unsigned i = max_t(unsigned, md->durable, md->bytes_from[pos]); i < md->nr; i++) {
                 if (md->states[i].bytes[pos] == byte)
                         return true;
         }
@@ -303,13 +311,15 @@ static bool byte_is_allowed(const struct model *md, uint64_t pos, uint8_t byte)
 
 static bool size_is_allowed(const struct model *md, uint64_t size)
 {
-        for (unsigned i = md->durable; i < md->nr; i++) {
+        const unsigned from = max_t(unsigned, md->durable, md->size_from);
+
+        for (unsigned i = from; i < md->nr; i++) {
                 if (md->states[i].size == size)
                         return true;
         }
         /* A buffered write, or one that is part direct, moves the size piece by piece; so do
          * the writes of a batch. */
-        for (unsigned i = md->durable + 1; i < md->nr; i++) {
+        for (unsigned i = from + 1; i < md->nr; i++) {
                 if (size > md->states[i - 1].size && size < md->states[i].size)
                         return true;
         }
