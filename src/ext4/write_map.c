@@ -461,22 +461,25 @@ static bool write_some_back(struct ext4_inode *inode)
         return any || vfs_write_oldest(inode->vfs.sb);
 }
 
-/* B16: space may come back from promises that turn out to be too many, and from what was freed.
+/*
+ * Of what is to be written inside the mapping, for as many blocks as can be.  B16: space may
+ * come back from promises that turn out to be too many, and from what was freed.
  */
-static int promise(struct ext4_inode *inode, reserve_fn *reserve, ext4_lblk_t lblk,
-                   uint64_t *nr)
+static int promise(struct ext4_inode *inode, reserve_fn *reserve, uint64_t pos, uint64_t len,
+                   const struct iomap *map, uint64_t *ret_nr)
 {
+        const uint64_t first = pos >> inode->fs->block_bits;
+        const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
+        const uint64_t all = div_round_up(end, inode->fs->block_size) - first;
         int tries = 0;
 
         for (;;) {
-                uint64_t n = *nr;
-                int ret = promise_some(inode, reserve, lblk, &n);
-                int again;
+                int ret, again;
 
-                if (ret != -ENOSPC) {
-                        *nr = n;
+                *ret_nr = all;
+                ret = promise_some(inode, reserve, (ext4_lblk_t)first, ret_nr);
+                if (ret != -ENOSPC)
                         return ret;
-                }
                 if (write_some_back(inode))
                         continue;
                 again = ext4_balloc_retry(inode->fs, &tries);
@@ -489,16 +492,14 @@ static int promise_space(struct ext4_inode *inode, uint64_t pos, uint64_t len,
                          struct iomap *map)
 {
         const uint32_t bits = inode->fs->block_bits;
-        const uint64_t first = pos >> bits;
-        const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
-        uint64_t nr = div_round_up(end, inode->fs->block_size) - first;
-        int ret = promise(inode, ext4_delayed_reserve, (ext4_lblk_t)first, &nr);
+        uint64_t nr;
+        int ret = promise(inode, ext4_delayed_reserve, pos, len, map, &nr);
 
         if (ret < 0)
                 return ret;
         *map = (struct iomap){
                 .addr = IOMAP_NULL_ADDR,
-                .offset = first << bits,
+                .offset = pos >> bits << bits,
                 .length = nr << bits,
                 .type = IOMAP_DELALLOC,
                 .flags = IOMAP_F_NEW | IOMAP_F_DIRTY,
@@ -511,13 +512,11 @@ static int promise_conversion(struct ext4_inode *inode, uint64_t pos, uint64_t l
                               struct iomap *map)
 {
         const uint32_t bits = inode->fs->block_bits;
-        const uint64_t first = pos >> bits;
-        const uint64_t end = min_t(uint64_t, pos + len, map->offset + map->length);
-        uint64_t nr = div_round_up(end, inode->fs->block_size) - first;
-        int ret = promise(inode, ext4_delayed_reserve_conversion, (ext4_lblk_t)first, &nr);
+        uint64_t nr;
+        int ret = promise(inode, ext4_delayed_reserve_conversion, pos, len, map, &nr);
 
         if (ret == 0)
-                map->length = ((first + nr) << bits) - map->offset;
+                map->length = (((pos >> bits) + nr) << bits) - map->offset;
         return ret;
 }
 
