@@ -144,6 +144,16 @@ const char *srv_op_name(unsigned opcode);
 /* The name, or other string, at `pos` of the arguments; NULL: there is none. */
 const char *srv_string(const struct srv_request *rq, size_t pos, size_t *ret_len);
 
+/* What the request is about: its node, and a name in it, at `pos` of the arguments: 0, -ESTALE
+ * without the node, -EINVAL without the name. */
+struct srv_named {
+        struct srv_node *node;
+        const char *name;
+        size_t len;
+};
+
+int srv_named(const struct srv_request *rq, size_t pos, struct srv_named *ret_at);
+
 /* Use the identity of the request for what follows in this thread. */
 void srv_cred_use(struct srv_request *rq, uint32_t umask);
 /* The same one, which is to be asked for what it may by the library. */

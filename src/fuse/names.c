@@ -124,49 +124,44 @@ int srv_op_batch_forget(struct srv_request *rq)
 int srv_op_mknod(struct srv_request *rq)
 {
         const struct fuse_mknod_in *in = (const void *)rq->arg;
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
         const uint32_t major = in->rdev >> 8 & 0xfff;
         const uint32_t minor = (in->rdev & 0xff) | (in->rdev >> 12 & 0xfff00);
         struct uext4_inode *inode;
-        size_t len;
-        const char *name = srv_string(rq, sizeof(*in), &len);
-        int ret = !dir ? -ESTALE : name ? 0 : -EINVAL;
+        struct srv_named at;
+        int ret = srv_named(rq, sizeof(*in), &at);
 
         if (ret < 0)
                 return ret;
         srv_cred_use(rq, in->umask);
-        ret = uext4_mknod(dir->inode, name, len, in->mode, major, minor, &inode);
+        ret = uext4_mknod(at.node->inode, at.name, at.len, in->mode, major, minor, &inode);
         return ret < 0 ? ret : srv_reply_entry(rq, inode);
 }
 
 int srv_op_mkdir(struct srv_request *rq)
 {
         const struct fuse_mkdir_in *in = (const void *)rq->arg;
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
         struct uext4_inode *inode;
-        size_t len;
-        const char *name = srv_string(rq, sizeof(*in), &len);
-        int ret = !dir ? -ESTALE : name ? 0 : -EINVAL;
+        struct srv_named at;
+        int ret = srv_named(rq, sizeof(*in), &at);
 
         if (ret < 0)
                 return ret;
         srv_cred_use(rq, in->umask);
-        ret = uext4_mkdir(dir->inode, name, len, in->mode, &inode);
+        ret = uext4_mkdir(at.node->inode, at.name, at.len, in->mode, &inode);
         return ret < 0 ? ret : srv_reply_entry(rq, inode);
 }
 
 int srv_op_symlink(struct srv_request *rq)
 {
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
         struct uext4_inode *inode;
-        size_t len, target_len = 0;
-        const char *name = srv_string(rq, 0, &len);
-        const char *target = name ? srv_string(rq, len + 1, &target_len) : NULL;
-        int ret = !dir ? -ESTALE : target ? 0 : -EINVAL;
+        struct srv_named at;
+        size_t target_len = 0;
+        int ret = srv_named(rq, 0, &at);
+        const char *target = ret == 0 ? srv_string(rq, at.len + 1, &target_len) : NULL;
 
-        if (ret < 0)
-                return ret;
-        ret = uext4_symlink(dir->inode, name, len, target, target_len, &inode);
+        if (!target)
+                return ret < 0 ? ret : -EINVAL;
+        ret = uext4_symlink(at.node->inode, at.name, at.len, target, target_len, &inode);
         return ret < 0 ? ret : srv_reply_entry(rq, inode);
 }
 
@@ -201,24 +196,18 @@ static int removed(struct srv_request *rq, int ret)
 
 int srv_op_unlink(struct srv_request *rq)
 {
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
-        size_t len;
-        const char *name = srv_string(rq, 0, &len);
+        struct srv_named at;
+        int ret = srv_named(rq, 0, &at);
 
-        if (!dir || !name)
-                return dir ? -EINVAL : -ESTALE;
-        return removed(rq, uext4_unlink(dir->inode, name, len));
+        return ret < 0 ? ret : removed(rq, uext4_unlink(at.node->inode, at.name, at.len));
 }
 
 int srv_op_rmdir(struct srv_request *rq)
 {
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
-        size_t len;
-        const char *name = srv_string(rq, 0, &len);
+        struct srv_named at;
+        int ret = srv_named(rq, 0, &at);
 
-        if (!dir || !name)
-                return dir ? -EINVAL : -ESTALE;
-        return removed(rq, uext4_rmdir(dir->inode, name, len));
+        return ret < 0 ? ret : removed(rq, uext4_rmdir(at.node->inode, at.name, at.len));
 }
 
 static int rename_to(struct srv_request *rq, uint64_t new_nodeid, size_t pos, uint32_t flags)

@@ -136,17 +136,15 @@ static int open_new(struct srv_request *rq, struct uext4_inode *inode, int flags
 int srv_op_create(struct srv_request *rq)
 {
         const struct fuse_create_in *in = (const void *)rq->arg;
-        struct srv_node *dir = srv_node_find(rq->server, rq->in->nodeid);
         const int flags = (int)in->flags & ~O_DIRECTORY;
         struct uext4_inode *inode;
-        size_t len;
-        const char *name = srv_string(rq, sizeof(*in), &len);
-        int ret = !dir ? -ESTALE : name ? 0 : -EINVAL;
+        struct srv_named at;
+        int ret = srv_named(rq, sizeof(*in), &at);
 
         if (ret < 0)
                 return ret;
         srv_cred_use(rq, in->umask);
-        ret = uext4_create(dir->inode, name, len, in->mode & 07777, &inode);
+        ret = uext4_create(at.node->inode, at.name, at.len, in->mode & 07777, &inode);
         return ret < 0 ? ret : open_new(rq, inode, flags);
 }
 

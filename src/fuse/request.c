@@ -92,6 +92,15 @@ const char *srv_string(const struct srv_request *rq, size_t pos, size_t *ret_len
         return rq->arg + pos;
 }
 
+int srv_named(const struct srv_request *rq, size_t pos, struct srv_named *ret_at)
+{
+        ret_at->node = srv_node_find(rq->server, rq->in->nodeid);
+        ret_at->name = srv_string(rq, pos, &ret_at->len);
+        if (!ret_at->node)
+                return -ESTALE;
+        return ret_at->name ? 0 : -EINVAL;
+}
+
 /* ---- answers ---- */
 
 static int send_answer(struct srv_request *rq, int error, struct iovec *iov, int nr_iov)

@@ -25,15 +25,14 @@ static int reply_value(struct srv_request *rq, uint32_t size, ssize_t n)
 int srv_op_getxattr(struct srv_request *rq)
 {
         const struct fuse_getxattr_in *in = (const void *)rq->arg;
-        struct srv_node *node = srv_node_find(rq->server, rq->in->nodeid);
         const size_t room = in->size < SRV_MAX_IO ? in->size : SRV_MAX_IO;
-        size_t len;
-        const char *name = srv_string(rq, sizeof(*in), &len);
+        struct srv_named at;
+        int ret = srv_named(rq, sizeof(*in), &at);
 
-        if (!node || !name)
-                return node ? -EINVAL : -ESTALE;
+        if (ret < 0)
+                return ret;
         return reply_value(rq, in->size,
-                           uext4_getxattr(node->inode, name, rq->worker->out, room));
+                           uext4_getxattr(at.node->inode, at.name, rq->worker->out, room));
 }
 
 /* "trusted." is not shown to everybody; that the kernel leaves to us. */
@@ -65,28 +64,24 @@ static int take_sgid(struct srv_node *node)
 int srv_op_setxattr(struct srv_request *rq)
 {
         const struct fuse_setxattr_in *in = (const void *)rq->arg;
-        struct srv_node *node = srv_node_find(rq->server, rq->in->nodeid);
-        size_t len;
-        const char *name = srv_string(rq, sizeof(*in), &len);
-        int ret;
+        struct srv_named at;
+        int ret = srv_named(rq, sizeof(*in), &at);
 
-        if (!node || !name)
-                return node ? -EINVAL : -ESTALE;
-        if (rq->arg_len - sizeof(*in) - len - 1 < in->size)
+        if (ret < 0)
+                return ret;
+        if (rq->arg_len - sizeof(*in) - at.len - 1 < in->size)
                 return -EINVAL;
-        ret = uext4_setxattr(node->inode, name, name + len + 1, in->size, (int)in->flags);
+        ret = uext4_setxattr(at.node->inode, at.name, at.name + at.len + 1, in->size,
+                             (int)in->flags);
         if (ret == 0 && (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID))
-                ret = take_sgid(node);
+                ret = take_sgid(at.node);
         return ret;
 }
 
 int srv_op_removexattr(struct srv_request *rq)
 {
-        struct srv_node *node = srv_node_find(rq->server, rq->in->nodeid);
-        size_t len;
-        const char *name = srv_string(rq, 0, &len);
+        struct srv_named at;
+        int ret = srv_named(rq, 0, &at);
 
-        if (!node || !name)
-                return node ? -EINVAL : -ESTALE;
-        return uext4_removexattr(node->inode, name);
+        return ret < 0 ? ret : uext4_removexattr(at.node->inode, at.name);
 }
