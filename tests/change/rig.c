@@ -169,6 +169,16 @@ char *rig_fsck(const void *image, size_t size)
         return NULL;
 }
 
+void rig_must_be_clean(const void *image, size_t size)
+{
+        char *text = rig_fsck(image, size);
+
+        if (!text)
+                return;
+        fprintf(stderr, "e2fsck: %s\n", text);
+        abort();
+}
+
 bool rig_super_is_whole(struct uext4_bdev *sim, const void *image, size_t size)
 {
         static const enum uext4_bdev_sim_mode modes[] = {UEXT4_BDEV_SIM_NONE,
@@ -238,6 +248,66 @@ struct uext4_bdev *rig_open_image(const struct t_image *img)
 
         T_CHECK(uext4_bdev_open_buffer(img->data, img->size, 0, &dev) == 0);
         return dev;
+}
+
+void rig_end(struct rig_mount *m, struct uext4_bdev *dev, struct t_image *img)
+{
+        T_CHECK(rig_unmount(m) == 0);
+        uext4_bdev_close(dev);
+        rig_must_be_clean(img->data, img->size);
+        t_image_free(img);
+}
+
+/* ---- simulated devices ---- */
+
+struct uext4_bdev *rig_open_sim(const struct t_image *img, uint64_t seed)
+{
+        const struct uext4_bdev_sim_params p = {.size = img->size,
+                                                .image = img->data,
+                                                .caps = UEXT4_BDEV_CAP_FUA,
+                                                .seed = seed};
+        struct uext4_bdev *sim;
+
+        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
+        return sim;
+}
+
+void rig_close_sim(struct uext4_bdev *sim, struct uext4_bdev *dev)
+{
+        const struct uext4_bdev_sim_survivor all = {.mode = UEXT4_BDEV_SIM_ALL};
+        const size_t size = uext4_bdev_geometry(sim)->size;
+        char *image = t_alloc(size);
+
+        T_CHECK(uext4_bdev_sim_survivor(sim, &all, image) == 0);
+        uext4_bdev_close(dev);
+        rig_must_be_clean(image, size);
+        free(image);
+}
+
+void rig_survivors(struct uext4_bdev *sim, uint64_t seed, unsigned nr_random,
+                   rig_survivor_fn *fn, void *arg)
+{
+        static const struct {
+                const char *how;
+                enum uext4_bdev_sim_mode mode;
+        } ways[] = {
+                {"nothing survives", UEXT4_BDEV_SIM_NONE},
+                {"all survives", UEXT4_BDEV_SIM_ALL},
+                {"some survives", UEXT4_BDEV_SIM_RANDOM},
+        };
+        const size_t size = uext4_bdev_geometry(sim)->size;
+        char *image = t_alloc(size);
+
+        for (unsigned i = 0; i < 2 + nr_random; i++) {
+                const size_t way = i < 2 ? i : 2;
+                const struct uext4_bdev_sim_survivor how = {.mode = ways[way].mode,
+                                                            .seed = seed + i};
+
+                T_CHECK(uext4_bdev_sim_survivor(sim, &how, image) == 0);
+                if (rig_super_is_whole(sim, image, size))
+                        fn(arg, ways[way].how, image, size);
+        }
+        free(image);
 }
 
 /* ---- switches ---- */

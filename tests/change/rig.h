@@ -39,6 +39,9 @@ void rig_tree_done(struct rig_tree *tree);
 /* What e2fsck -fn says: NULL when it is content, else a text to be freed. */
 char *rig_fsck(const void *image, size_t size);
 
+/* It is content, or the process ends. */
+void rig_must_be_clean(const void *image, size_t size);
+
 /*
  * Whether the superblock of what survived is one that can be read: it counts on sectors that
  * are written together (docs/crash-model.md).  Where no checksum says so, it must be the one
@@ -67,8 +70,28 @@ static inline struct ext4_fs *rig_fs(struct rig_mount *m)
         return m->fs->ext4;
 }
 
-/* A device on memory, mounted to write; the process ends if that does not work. */
+/* A device on the memory of the image. */
 struct uext4_bdev *rig_open_image(const struct t_image *img);
+
+/* Unmount, close the device, and have e2fsck look at the image, which is given back. */
+void rig_end(struct rig_mount *m, struct uext4_bdev *dev, struct t_image *img);
+
+/* ---- simulated devices ---- */
+
+/* With what is in the image, and with FUA. */
+struct uext4_bdev *rig_open_sim(const struct t_image *img, uint64_t seed);
+
+/* Close `dev`, which is that or on top of it; e2fsck looks at what was written. */
+void rig_close_sim(struct uext4_bdev *sim, struct uext4_bdev *dev);
+
+typedef void rig_survivor_fn(void *arg, const char *how, void *image, size_t size);
+
+/*
+ * Tell of images that a power cut now may leave: nothing of what is not durable survives, all,
+ * or some of it, this in `nr_random` ways.  Those without a whole superblock are left out.
+ */
+void rig_survivors(struct uext4_bdev *sim, uint64_t seed, unsigned nr_random,
+                   rig_survivor_fn *fn, void *arg);
 
 /* ---- switches ---- */
 

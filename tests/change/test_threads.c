@@ -82,7 +82,6 @@ static void run(uint64_t size, const char *options, const char *mount)
         struct t_image img = make_image(size, options);
         struct uext4_bdev *dev = rig_open_image(&img);
         const uint64_t seed = t_seed();
-        char *text;
 
         T_CHECK(rig_mount(&team->m, dev, mount) == 0);
         T_CHECK(rig_fs(&team->m)->journal);
@@ -97,14 +96,9 @@ static void run(uint64_t size, const char *options, const char *mount)
                 team->models[n].max_size = 200 * KIB;
         }
         t_run_threads(NR_THREADS, work, team);
-        T_CHECK(rig_unmount(&team->m) == 0);
         for (unsigned n = 0; n < NR_THREADS; n++)
                 model_done(&team->models[n]);
-        uext4_bdev_close(dev);
-        text = rig_fsck(img.data, img.size);
-        if (text)
-                fail_msg("e2fsck: %s", text);
-        t_image_free(&img);
+        rig_end(&team->m, dev, &img);
         free(team);
 }
 

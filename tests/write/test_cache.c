@@ -68,11 +68,9 @@ static void t_open(struct stage *st, const char *mkfs, uint64_t mib, const char 
 {
         struct t_image img = rig_make(mib << 20, mkfs, NULL,
                                       "write /dev/null file\\nwrite /dev/null other\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = 1};
 
         *st = (struct stage){.size = img.size};
-        assert_int_equal(uext4_bdev_open_sim(&p, &st->sim), 0);
+        st->sim = rig_open_sim(&img, 1);
         assert_int_equal(uext4_bdev_open_fault(st->sim, &st->fault), 0);
         st->dev = held_open(st->fault);
         t_image_free(&img);
@@ -84,18 +82,9 @@ static void t_open(struct stage *st, const char *mkfs, uint64_t mib, const char 
 /* Unmount, which may say `want`, and what e2fsck says. */
 static void t_close_with(struct stage *st, int want)
 {
-        struct uext4_bdev_sim_survivor all = {.mode = UEXT4_BDEV_SIM_ALL};
-        char *image = t_alloc(st->size);
-        char *text;
-
         t_give_back(st);
         assert_int_equal(rig_unmount(&st->m), want);
-        assert_int_equal(uext4_bdev_sim_survivor(st->sim, &all, image), 0);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(image, st->size);
-        if (text)
-                fail_msg("%s", text);
-        free(image);
+        rig_close_sim(st->sim, st->dev);
         free(st->buf);
 }
 
@@ -198,15 +187,8 @@ static void found_open(struct found *f, const struct t_image *img)
 
 static void found_close(struct found *f, struct t_image *img)
 {
-        char *text;
-
         uext4_close(f->file);
-        assert_int_equal(rig_unmount(&f->m), 0);
-        uext4_bdev_close(f->dev);
-        text = rig_fsck(img->data, img->size);
-        if (text)
-                fail_msg("%s", text);
-        t_image_free(img);
+        rig_end(&f->m, f->dev, img);
 }
 
 /* ---- what reports say ---- */

@@ -116,14 +116,8 @@ static void t_open(struct stage *st, const char *options)
 
 static void t_done(struct stage *st)
 {
-        char *text;
-
-        t_end(st);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(st->img.data, st->img.size);
-        if (text)
-                fail_msg("%s", text);
-        t_image_free(&st->img);
+        uext4_close(st->file);
+        rig_end(&st->m, st->dev, &st->img);
         free(st->buf);
 }
 

@@ -378,6 +378,7 @@ static int run_step(struct stage *st, const struct step *step, unsigned n)
 struct cut {
         const struct scenario *sc;
         uint64_t at;
+        unsigned nr_images;
         const char *how;
         const struct model *md;
 };
@@ -402,14 +403,17 @@ static void check_file(const struct cut *c, struct uext4_file *file)
         }
 }
 
-static void check_image(const struct cut *c, void *image, size_t size, bool asks_fsck)
+static void check_image(void *arg, const char *how, void *image, size_t size)
 {
+        struct cut *c = arg;
         const bool has_log = strcmp(c->sc->mkfs, NOJOURNAL) != 0;
+        const bool asks_fsck = has_log && (t_is_long() || (c->at + c->nr_images++) % 8 == 0);
         struct uext4_file *file;
         struct uext4_bdev *dev;
         struct rig_mount m;
         char *text;
 
+        c->how = how;
         assert_int_equal(uext4_bdev_open_buffer(image, size, 0, &dev), 0);
         if (rig_mount(&m, dev, has_log ? RIG_OPTIONS : "ro") < 0)
                 complain(c, "mount", 0, 0);
@@ -424,44 +428,7 @@ static void check_image(const struct cut *c, void *image, size_t size, bool asks
                          c->how, text);
 }
 
-static void check_survivors(struct cut *c, struct uext4_bdev *sim, size_t size)
-{
-        static const struct {
-                const char *name;
-                enum uext4_bdev_sim_mode mode;
-        } ways[] = {
-                {"nothing survives", UEXT4_BDEV_SIM_NONE},
-                {"all survives", UEXT4_BDEV_SIM_ALL},
-                {"some survives", UEXT4_BDEV_SIM_RANDOM},
-        };
-        char *image = t_alloc(size);
-
-        for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-                const struct uext4_bdev_sim_survivor how = {.mode = ways[i].mode,
-                                                            .seed = c->at * 17 + i};
-
-                c->how = ways[i].name;
-                assert_int_equal(uext4_bdev_sim_survivor(sim, &how, image), 0);
-                if (!rig_super_is_whole(sim, image, size))
-                        continue;
-                check_image(c, image, size, t_is_long() || (c->at + i) % 8 == 0);
-        }
-        free(image);
-}
-
 /* ---- scenarios ---- */
-
-static struct uext4_bdev *open_sim(const struct t_image *img, uint64_t seed)
-{
-        const struct uext4_bdev_sim_params p = {.size = img->size,
-                                                .image = img->data,
-                                                .caps = UEXT4_BDEV_CAP_FUA,
-                                                .seed = seed};
-        struct uext4_bdev *sim;
-
-        assert_int_equal(uext4_bdev_open_sim(&p, &sim), 0);
-        return sim;
-}
 
 static struct t_image make_image(const struct scenario *sc)
 {
@@ -499,7 +466,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
         md->states[0].size = 0;
         md->nr = 1;
         md->durable = 0;
-        st.dev = open_sim(img, at);
+        st.dev = rig_open_sim(img, at);
         uext4_bdev_sim_cut_at(st.dev, at);
         if (stage_open(&st) == 0)
                 whole = run_steps(&st, md);
@@ -508,7 +475,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
                 assert_true(whole);
                 uext4_bdev_sim_cut(st.dev);
         }
-        check_survivors(&c, st.dev, img->size);
+        rig_survivors(st.dev, at * 17, 1, check_image, &c);
         (void)stage_close(&st); /* it fails */
         uext4_bdev_close(st.dev);
         free(st.buf);
@@ -539,10 +506,10 @@ static void fsync_without_a_journal_C59(void **state)
         char *image = t_alloc(img.size);
 
         md->nr = 1;
-        st.dev = open_sim(&img, 1);
+        st.dev = rig_open_sim(&img, 1);
         assert_int_equal(stage_open(&st), 0);
         for (unsigned i = 0; i < MAX_STEPS && nojournal.steps[i].op != END; i++) {
-                struct cut c = {.sc = &nojournal, .at = i, .how = "what is durable", .md = md};
+                struct cut c = {.sc = &nojournal, .at = i, .md = md};
 
                 model_begin_step(md, &nojournal.steps[i], i);
                 assert_int_equal(run_step(&st, &nojournal.steps[i], i), 0);
@@ -550,7 +517,7 @@ static void fsync_without_a_journal_C59(void **state)
                         continue;
                 md->durable = md->nr - 1;
                 assert_int_equal(uext4_bdev_sim_survivor(st.dev, &none, image), 0);
-                check_image(&c, image, img.size, false);
+                check_image(&c, "what is durable", image, img.size);
         }
         assert_int_equal(stage_close(&st), 0);
         uext4_bdev_close(st.dev);

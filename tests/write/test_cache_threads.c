@@ -66,15 +66,8 @@ static void t_for_a_while(struct stage *st, unsigned nr, void (*fn)(void *arg, u
 
 static void t_close(struct stage *st)
 {
-        char *text;
-
         uext4_inode_put(st->root);
-        assert_int_equal(rig_unmount(&st->m), 0);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(st->img.data, st->img.size);
-        if (text)
-                fail_msg("%s", text);
-        t_image_free(&st->img);
+        rig_end(&st->m, st->dev, &st->img);
         free(st->done);
         free(st->begun);
 }

@@ -140,16 +140,9 @@ static void t_open(struct stage *st)
 
 static void t_close(struct stage *st)
 {
-        char *text;
-
         uext4_queue_free(st->queue);
         uext4_close(st->file);
-        assert_int_equal(rig_unmount(&st->m), 0);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(st->img.data, st->img.size);
-        if (text)
-                fail_msg("%s", text);
-        t_image_free(&st->img);
+        rig_end(&st->m, st->dev, &st->img);
         free(st->buf);
 }
 

@@ -555,13 +555,15 @@ static void check_file(const struct cut *c, struct uext4_file *file)
         }
 }
 
-static void check_image(const struct cut *c, void *image, size_t size)
+static void check_image(void *arg, const char *how, void *image, size_t size)
 {
+        struct cut *c = arg;
         struct uext4_file *file;
         struct uext4_bdev *dev;
         struct rig_mount m;
         char *text;
 
+        c->how = how;
         assert_int_equal(uext4_bdev_open_buffer(image, size, 0, &dev), 0);
         if (rig_mount(&m, dev, RIG_OPTIONS) < 0)
                 complain(c, "mount", 0, 0);
@@ -576,45 +578,7 @@ static void check_image(const struct cut *c, void *image, size_t size)
                          c->how, text);
 }
 
-static void check_survivors(struct cut *c, struct uext4_bdev *sim, size_t size)
-{
-        static const struct {
-                const char *name;
-                enum uext4_bdev_sim_mode mode;
-        } ways[] = {
-                {"nothing survives", UEXT4_BDEV_SIM_NONE},
-                {"all survives", UEXT4_BDEV_SIM_ALL},
-                {"some survives", UEXT4_BDEV_SIM_RANDOM},
-                {"some other survives", UEXT4_BDEV_SIM_RANDOM},
-        };
-        char *image = t_alloc(size);
-
-        for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-                const struct uext4_bdev_sim_survivor how = {.mode = ways[i].mode,
-                                                            .seed = c->at * 17 + i};
-
-                c->how = ways[i].name;
-                assert_int_equal(uext4_bdev_sim_survivor(sim, &how, image), 0);
-                if (!rig_super_is_whole(sim, image, size))
-                        continue;
-                check_image(c, image, size);
-        }
-        free(image);
-}
-
 /* ---- scenarios ---- */
-
-static struct uext4_bdev *open_sim(const struct t_image *img, uint64_t seed)
-{
-        const struct uext4_bdev_sim_params p = {.size = img->size,
-                                                .image = img->data,
-                                                .caps = UEXT4_BDEV_CAP_FUA,
-                                                .seed = seed};
-        struct uext4_bdev *sim;
-
-        assert_int_equal(uext4_bdev_open_sim(&p, &sim), 0);
-        return sim;
-}
 
 enum pace {
         LAZY, /* nothing is committed but what is asked for */
@@ -626,7 +590,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
                      const struct state *before, uint64_t at, enum pace pace)
 {
         struct stage st = {.sc = sc, .buf = t_alloc(MAX_SIZE)};
-        struct eager e = {.sim = open_sim(img, at), .buf = st.buf};
+        struct eager e = {.sim = rig_open_sim(img, at), .buf = st.buf};
         struct cut c = {.sc = sc, .at = at, .md = md};
         struct uext4_bdev_sim_state state;
         bool whole = false;
@@ -644,7 +608,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
                 assert_true(whole);
                 uext4_bdev_sim_cut(e.sim);
         }
-        check_survivors(&c, e.sim, img->size);
+        rig_survivors(e.sim, at * 17, 2, check_image, &c);
         e.fs = NULL;
         (void)stage_close(&st); /* it fails */
         uext4_bdev_close(st.dev);
@@ -754,7 +718,7 @@ static uint64_t nr_requests(const struct scenario *sc, const struct t_image *img
         const struct state before = md->states[md->nr - 1];
         struct uext4_bdev_sim_state state;
         struct stage st = {.sc = sc, .buf = t_alloc(MAX_SIZE)};
-        struct eager e = {.sim = open_sim(img, 1), .buf = st.buf};
+        struct eager e = {.sim = rig_open_sim(img, 1), .buf = st.buf};
         struct model run;
 
         model_init(&run);

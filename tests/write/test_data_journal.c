@@ -215,12 +215,10 @@ static void t_open(struct stage *st, const struct config *c, const char *options
 {
         struct t_image img = rig_make((uint64_t)c->mib << 20, c->mkfs, NULL,
                                       "write /dev/null file\\nwrite /dev/null other\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = seed};
         char words[128];
 
         *st = (struct stage){.config = c, .size = img.size, .rand = seed, .op = "nothing"};
-        T_CHECK(uext4_bdev_open_sim(&p, &st->sim) == 0);
+        st->sim = rig_open_sim(&img, seed);
         st->dev = held_open(st->sim);
         t_image_free(&img);
         snprintf(words, sizeof(words), "%s,%s", RIG_OPTIONS, options);

@@ -40,16 +40,9 @@ static void t_open(struct stage *st, const char *mkfs, const char *options)
 
 static void t_done(struct stage *st)
 {
-        char *text;
-
         uext4_close(st->file);
         uext4_close(st->direct);
-        assert_int_equal(rig_unmount(&st->m), 0);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(st->img.data, st->img.size);
-        if (text)
-                fail_msg("%s", text);
-        t_image_free(&st->img);
+        rig_end(&st->m, st->dev, &st->img);
         free(st->buf);
 }
 

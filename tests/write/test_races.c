@@ -158,20 +158,14 @@ static void race_open_with(struct race *r, struct uext4_bdev *lower)
 static void race_open(struct race *r)
 {
         struct t_image img = rig_make(24 << 20, EXT4_4K, NULL, "write /dev/null file\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = 1};
-        struct uext4_bdev *sim;
 
-        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
-        race_open_with(r, sim);
+        race_open_with(r, rig_open_sim(&img, 1));
         r->img = img;
 }
 
 /* What the device has; and e2fsck is content. */
 static void race_close(struct race *r)
 {
-        char *text;
-
         uext4_queue_free(r->queue);
         uext4_close(r->direct);
         uext4_close(r->buffered);
@@ -179,9 +173,7 @@ static void race_close(struct race *r)
         held_set_hook(r->dev, NULL, NULL);
         T_CHECK(uext4_bdev_read(r->dev, r->img.data, r->img.size, 0) == 0);
         uext4_bdev_close(r->dev);
-        text = rig_fsck(r->img.data, r->img.size);
-        if (text)
-                fail_msg("%s", text);
+        rig_must_be_clean(r->img.data, r->img.size);
         t_image_free(&r->img);
         free(r->x);
         free(r->y);

@@ -101,15 +101,17 @@ static void check_views(struct table *t, struct uext4_file *file, const char *ho
 }
 
 /* Recover the image, and look. */
-static void check_image(struct table *t, const char *how)
+static void check_image(void *arg, const char *how, void *image, size_t size)
 {
+        struct table *t = arg;
         struct uext4_file *file;
         struct uext4_bdev *dev;
         struct rig_mount m;
         struct statvfs st;
         char *text;
 
-        T_CHECK(uext4_bdev_open_buffer(t->image, t->size, 0, &dev) == 0);
+        memcpy(t->image, image, size); /* which complain() keeps */
+        T_CHECK(uext4_bdev_open_buffer(t->image, size, 0, &dev) == 0);
         if (rig_mount(&m, dev, RIG_OPTIONS) < 0)
                 complain(t, how, m.log.text);
         T_CHECK(uext4_open_path(m.fs, "/file", O_RDONLY, &file) == 0);
@@ -121,31 +123,16 @@ static void check_image(struct table *t, const char *how)
         uext4_close(file);
         T_CHECK(rig_unmount(&m) == 0);
         uext4_bdev_close(dev);
-        text = rig_fsck(t->image, t->size);
+        text = rig_fsck(t->image, size);
         if (text)
                 complain(t, how, text);
 }
 
 static void *look_in_thread(void *arg)
 {
-        static const struct {
-                const char *name;
-                enum uext4_bdev_sim_mode mode;
-        } ways[] = {
-                {"nothing survives", UEXT4_BDEV_SIM_NONE},
-                {"all survives", UEXT4_BDEV_SIM_ALL},
-                {"some survives", UEXT4_BDEV_SIM_RANDOM},
-        };
         struct table *t = arg;
 
-        for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-                const struct uext4_bdev_sim_survivor how = {.mode = ways[i].mode,
-                                                            .seed = ++t->nr_looked};
-
-                T_CHECK(uext4_bdev_sim_survivor(t->sim, &how, t->image) == 0);
-                if (rig_super_is_whole(t->sim, t->image, t->size))
-                        check_image(t, ways[i].name);
-        }
+        rig_survivors(t->sim, ++t->nr_looked, 1, check_image, t);
         return NULL;
 }
 
@@ -175,11 +162,9 @@ static void t_open(struct table *t, const struct config *c)
 {
         struct t_image img =
                 rig_make((uint64_t)c->mib << 20, c->mkfs, NULL, "write /dev/null file\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = 1};
 
         *t = (struct table){.size = img.size, .when = -1, .name = c->name};
-        T_CHECK(uext4_bdev_open_sim(&p, &t->sim) == 0);
+        t->sim = rig_open_sim(&img, 1);
         T_CHECK(uext4_bdev_open_fault(t->sim, &t->fault) == 0);
         t->dev = held_open(t->fault);
         t_image_free(&img);

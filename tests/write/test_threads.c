@@ -28,7 +28,6 @@
 
 struct stage {
         struct uext4_bdev *sim;
-        size_t size;
         struct rig_mount m;
         bool has_extents;
         uint64_t until; /* clock_ns() */
@@ -40,11 +39,9 @@ static void t_open(struct stage *st, const char *mkfs)
         struct t_image img = rig_make(24 << 20, mkfs, NULL,
                                       "write /dev/null parts\\nwrite /dev/null grows\\n"
                                       "write /dev/null shrinks\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = 1};
 
-        *st = (struct stage){.size = img.size, .has_extents = !strstr(mkfs, "none")};
-        T_CHECK(uext4_bdev_open_sim(&p, &st->sim) == 0);
+        *st = (struct stage){.has_extents = !strstr(mkfs, "none")};
+        st->sim = rig_open_sim(&img, 1);
         t_image_free(&img);
         T_CHECK(rig_mount(&st->m, st->sim, "rw,commit=1") == 0);
         st->until = clock_ns() + (t_is_long() ? 60000000000 : 1500000000);
@@ -53,17 +50,8 @@ static void t_open(struct stage *st, const char *mkfs)
 
 static void t_close(struct stage *st)
 {
-        struct uext4_bdev_sim_survivor all = {.mode = UEXT4_BDEV_SIM_ALL};
-        char *image = t_alloc(st->size);
-        char *text;
-
         T_CHECK(rig_unmount(&st->m) == 0);
-        T_CHECK(uext4_bdev_sim_survivor(st->sim, &all, image) == 0);
-        uext4_bdev_close(st->sim);
-        text = rig_fsck(image, st->size);
-        if (text)
-                fail_msg("%s", text);
-        free(image);
+        rig_close_sim(st->sim, st->sim);
 }
 
 static struct uext4_file *t_file(struct stage *st, const char *path, int flags)

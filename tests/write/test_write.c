@@ -50,11 +50,9 @@ static void t_end(struct stage *st)
 static void t_open(struct stage *st, const char *mkfs, uint64_t size, int flags)
 {
         struct t_image img = rig_make(size, mkfs, NULL, "write /dev/null file\\n");
-        const struct uext4_bdev_sim_params p = {
-                .size = img.size, .image = img.data, .caps = UEXT4_BDEV_CAP_FUA, .seed = 1};
 
         *st = (struct stage){.size = img.size};
-        assert_int_equal(uext4_bdev_open_sim(&p, &st->sim), 0);
+        st->sim = rig_open_sim(&img, 1);
         assert_int_equal(uext4_bdev_open_fault(st->sim, &st->fault), 0);
         assert_int_equal(uext4_bdev_open_trace(st->fault, 64, &st->dev), 0);
         t_image_free(&img);
@@ -66,17 +64,8 @@ static void t_open(struct stage *st, const char *mkfs, uint64_t size, int flags)
 /* Unmount, and what e2fsck says. */
 static void t_close(struct stage *st)
 {
-        struct uext4_bdev_sim_survivor all = {.mode = UEXT4_BDEV_SIM_ALL};
-        char *image = t_alloc(st->size);
-        char *text;
-
         t_end(st);
-        assert_int_equal(uext4_bdev_sim_survivor(st->sim, &all, image), 0);
-        uext4_bdev_close(st->dev);
-        text = rig_fsck(image, st->size);
-        if (text)
-                fail_msg("%s", text);
-        free(image);
+        rig_close_sim(st->sim, st->dev);
         free(st->buf);
 }
 
@@ -286,10 +275,7 @@ static void t_close_on_memory(struct stage *st, struct t_image *img)
 {
         uext4_queue_free(st->queue);
         uext4_close(st->file);
-        assert_int_equal(rig_unmount(&st->m), 0);
-        uext4_bdev_close(st->dev);
-        assert_null(rig_fsck(img->data, img->size));
-        t_image_free(img);
+        rig_end(&st->m, st->dev, img);
         free(st->buf);
 }
 
