@@ -461,8 +461,9 @@ UEXT4_API ssize_t uext4_copy_range(struct uext4_file *in, uint64_t in_pos,
  * (fsync): from whichever open file.  The file may be open read-only.  On a mount that does
  * not write it does nothing.  -EROFS when an error has ended writing.
  *
- * An error of writing back what was written buffered, -EIO and others, is told to each file
- * that was open then, once, whoever met it; the data it was about is lost.
+ * An error of writing back what was written buffered is told to each file that was open then,
+ * once, whoever met it; the data it was about is lost.  -EIO and others; -ENOSPC when the free
+ * space that the write had been promised is found damaged.
  */
 UEXT4_API int uext4_fsync(struct uext4_file *file);
 UEXT4_API int uext4_fdatasync(struct uext4_file *file);
