@@ -327,3 +327,42 @@ void held_wait_for_waiter(struct uext4_bdev *dev)
                 pthread_cond_wait(&h->changed, &h->lock);
         pthread_mutex_unlock(&h->lock);
 }
+
+/* ---- gates ---- */
+
+void held_gate_arm(struct held_gate *g)
+{
+        pthread_mutex_lock(&g->lock);
+        g->is_armed = true;
+        g->is_at = g->may_go = false;
+        pthread_mutex_unlock(&g->lock);
+}
+
+void held_gate_pass(struct held_gate *g)
+{
+        pthread_mutex_lock(&g->lock);
+        if (g->is_armed) {
+                g->is_armed = false;
+                g->is_at = true;
+                pthread_cond_broadcast(&g->changed);
+                while (!g->may_go)
+                        pthread_cond_wait(&g->changed, &g->lock);
+        }
+        pthread_mutex_unlock(&g->lock);
+}
+
+void held_gate_wait(struct held_gate *g)
+{
+        pthread_mutex_lock(&g->lock);
+        while (!g->is_at)
+                pthread_cond_wait(&g->changed, &g->lock);
+        pthread_mutex_unlock(&g->lock);
+}
+
+void held_gate_open(struct held_gate *g)
+{
+        pthread_mutex_lock(&g->lock);
+        g->may_go = true;
+        pthread_cond_broadcast(&g->changed);
+        pthread_mutex_unlock(&g->lock);
+}

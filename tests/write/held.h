@@ -11,6 +11,8 @@
  * call the library, as far as the locks of the thread that it runs in allow.
  */
 
+#include <pthread.h>
+
 #include "../unit/t_util.h"
 #include "uext4.h"
 
@@ -46,5 +48,27 @@ unsigned held_nr(struct uext4_bdev *dev);
 
 /* Wait until a thread waits for requests that are held. */
 void held_wait_for_waiter(struct uext4_bdev *dev);
+
+/* ---- a place where one thread stops, as a hook makes it ---- */
+
+struct held_gate {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool is_armed; /* [lock] the next one who comes stops */
+        bool is_at;    /* [lock] he is there */
+        bool may_go;   /* [lock] */
+};
+
+#define HELD_GATE                                                                      \
+        {                                                                              \
+                .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER \
+        }
+
+void held_gate_arm(struct held_gate *g);
+void held_gate_pass(struct held_gate *g);
+
+/* Until somebody has stopped there. */
+void held_gate_wait(struct held_gate *g);
+void held_gate_open(struct held_gate *g);
 
 #endif

@@ -1225,58 +1225,11 @@ static void errors_of_reading_are_told_and_forgotten(void **state)
 /* ---- who waits for whom ---- */
 
 /* The first write of the data stops until it may go on. */
-struct gate {
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        const void *until; /* NULL */
-        bool is_armed, is_at, may_go;
-};
-
 static void gate_hook(void *arg, enum held_when when, const struct held_io *io)
 {
-        struct gate *g = arg;
-
-        if (io->op != UEXT4_BDEV_WRITE || when != HELD_BEFORE)
-                return;
-        pthread_mutex_lock(&g->lock);
-        if (g->is_armed) {
-                g->is_armed = false;
-                g->is_at = true;
-                pthread_cond_broadcast(&g->changed);
-                while (!g->may_go)
-                        pthread_cond_wait(&g->changed, &g->lock);
-        }
-        pthread_mutex_unlock(&g->lock);
+        if (io->op == UEXT4_BDEV_WRITE && when == HELD_BEFORE)
+                held_gate_pass(arg);
 }
-
-static void gate_arm(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        g->is_armed = true;
-        g->is_at = g->may_go = false;
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_wait(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        while (!g->is_at)
-                pthread_cond_wait(&g->changed, &g->lock);
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_open(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        g->may_go = true;
-        pthread_cond_broadcast(&g->changed);
-        pthread_mutex_unlock(&g->lock);
-}
-
-#define GATE                                                                           \
-        {                                                                              \
-                .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER \
-        }
 
 static void *run_syncfs(void *arg)
 {
@@ -1305,7 +1258,7 @@ static void a_moment(void)
  * syncfs all the same. */
 static void syncfs_writes_what_others_have_passed(void **state)
 {
-        struct gate g = GATE;
+        struct held_gate g = HELD_GATE;
         pthread_t first, second;
         struct t_image img;
         struct stage st;
@@ -1316,13 +1269,13 @@ static void syncfs_writes_what_others_have_passed(void **state)
         t_must_sync(&st);
         t_must_write(&st, 'b', 1 << 20, 65536);
         held_set_hook(st.dev, gate_hook, &g);
-        gate_arm(&g);
+        held_gate_arm(&g);
         T_CHECK(pthread_create(&first, NULL, run_syncfs, &st) == 0);
-        gate_wait(&g);
+        held_gate_wait(&g);
         t_must_write(&st, 'c', 0, 4096);
         T_CHECK(pthread_create(&second, NULL, run_syncfs, &st) == 0);
         a_moment();
-        gate_open(&g);
+        held_gate_open(&g);
         pthread_join(first, NULL);
         pthread_join(second, NULL);
         t_cut(&st, UEXT4_BDEV_SIM_NONE, &img);
@@ -1338,7 +1291,7 @@ static void syncfs_writes_what_others_have_passed(void **state)
 /* fsync waits for what others are writing. */
 static void fsync_waits_for_what_others_write(void **state)
 {
-        struct gate g = GATE;
+        struct held_gate g = HELD_GATE;
         pthread_t first;
         struct t_image img;
         struct stage st;
@@ -1347,15 +1300,15 @@ static void fsync_waits_for_what_others_write(void **state)
         t_open(&st, EXT4_4K, 32, "");
         t_must_write(&st, 'a', 0, 4096);
         held_set_hook(st.dev, gate_hook, &g);
-        gate_arm(&g);
+        held_gate_arm(&g);
         T_CHECK(pthread_create(&first, NULL, run_syncfs, &st) == 0);
-        gate_wait(&g);
+        held_gate_wait(&g);
         {
                 pthread_t second;
 
                 T_CHECK(pthread_create(&second, NULL, run_fsync, &st) == 0);
                 a_moment();
-                gate_open(&g);
+                held_gate_open(&g);
                 pthread_join(second, NULL);
         }
         t_cut(&st, UEXT4_BDEV_SIM_NONE, &img);
@@ -1372,22 +1325,22 @@ static void fsync_waits_for_what_others_write(void **state)
  * same block waits. */
 static void a_file_can_be_used_while_it_is_written(void **state)
 {
-        struct gate g = GATE;
+        struct held_gate g = HELD_GATE;
         pthread_t first;
         struct stage st;
 
         t_open(&st, EXT4_4K, 32, "");
         t_must_write(&st, 'a', 0, 65536);
         held_set_hook(st.dev, gate_hook, &g);
-        gate_arm(&g);
+        held_gate_arm(&g);
         T_CHECK(pthread_create(&first, NULL, run_fsync, &st) == 0);
-        gate_wait(&g);
+        held_gate_wait(&g);
         t_assert_bytes(&st, 'a', 0, 65536);
         t_assert_seek(&st, 0, SEEK_DATA, 0);
         t_assert_seek(&st, 0, SEEK_HOLE, 65536);
         t_must_write(&st, 'b', 1 << 20, 4096);
         t_assert_bytes(&st, 0, 65536, 4096);
-        gate_open(&g);
+        held_gate_open(&g);
         t_must_write(&st, 'c', 0, 4096);
         pthread_join(first, NULL);
         held_set_hook(st.dev, NULL, NULL);
@@ -1405,7 +1358,7 @@ static void a_file_can_be_used_while_it_is_written(void **state)
  */
 static void the_later_part_waits_for_the_earlier_C20(void **state)
 {
-        struct gate g = GATE;
+        struct held_gate g = HELD_GATE;
         pthread_t first, second;
         struct t_image img;
         struct stage st;
@@ -1414,15 +1367,15 @@ static void the_later_part_waits_for_the_earlier_C20(void **state)
         t_open(&st, EXT4_4K, 32, "");
         t_must_write(&st, 'a', 0, 65536);
         held_set_hook(st.dev, gate_hook, &g);
-        gate_arm(&g);
+        held_gate_arm(&g);
         T_CHECK(pthread_create(&first, NULL, run_fsync, &st) == 0);
-        gate_wait(&g);
+        held_gate_wait(&g);
         t_must_write(&st, 'b', 65536, 65536);
         T_CHECK(pthread_create(&second, NULL, run_fsync, &st) == 0);
         a_moment();
         assert_int_equal(jbd2_commit_all(rig_fs(&st.m)->journal), 0);
         t_cut(&st, UEXT4_BDEV_SIM_ALL, &img);
-        gate_open(&g);
+        held_gate_open(&g);
         pthread_join(first, NULL);
         pthread_join(second, NULL);
         held_set_hook(st.dev, NULL, NULL);
@@ -1442,7 +1395,7 @@ static void blocks_are_not_seen_before_their_data_C41(void **state)
         static const char *const options[] = {"", ",nodelalloc", ",data=writeback"};
 
         for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
-                struct gate g = GATE;
+                struct held_gate g = HELD_GATE;
                 pthread_t first;
                 struct t_image img;
                 struct stage st;
@@ -1453,12 +1406,12 @@ static void blocks_are_not_seen_before_their_data_C41(void **state)
                 t_must_sync(&st);
                 t_must_write(&st, 'a', 0, 65536);
                 held_set_hook(st.dev, gate_hook, &g);
-                gate_arm(&g);
+                held_gate_arm(&g);
                 T_CHECK(pthread_create(&first, NULL, run_fsync, &st) == 0);
-                gate_wait(&g);
+                held_gate_wait(&g);
                 assert_int_equal(jbd2_commit_all(rig_fs(&st.m)->journal), 0);
                 t_cut(&st, UEXT4_BDEV_SIM_ALL, &img);
-                gate_open(&g);
+                held_gate_open(&g);
                 pthread_join(first, NULL);
                 held_set_hook(st.dev, NULL, NULL);
                 found_open(&f, &img);

@@ -20,55 +20,26 @@
 #define FILE_SIZE (6u << 20)
 #define PART      65536u
 
-/* The first read of another thread than the test's waits until it may go on. */
-struct gate {
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        pthread_t tester;
-        enum held_when when;
-        bool is_at, may_go;
-};
-
 struct stage {
         struct t_image img;
         struct uext4_bdev *fault, *dev;
         struct rig_mount m;
         struct uext4_file *file;
         uint8_t *buf; /* PART bytes */
-        struct gate gate;
+        struct held_gate gate;
+        pthread_t tester;
+        enum held_when when; /* the gate is */
         atomic_bool is_done; /* what the test has begun in a thread */
 };
 
+/* The first read of another thread than the test's waits until it may go on. */
 static void gate_hook(void *arg, enum held_when when, const struct held_io *io)
 {
-        struct gate *g = arg;
+        struct stage *st = arg;
 
-        if (io->op != UEXT4_BDEV_READ || pthread_equal(pthread_self(), g->tester))
-                return;
-        pthread_mutex_lock(&g->lock);
-        if (when == g->when && !g->may_go) {
-                g->is_at = true;
-                pthread_cond_broadcast(&g->changed);
-                while (!g->may_go)
-                        pthread_cond_wait(&g->changed, &g->lock);
-        }
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_wait(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        while (!g->is_at)
-                pthread_cond_wait(&g->changed, &g->lock);
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_open(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        g->may_go = true;
-        pthread_cond_broadcast(&g->changed);
-        pthread_mutex_unlock(&g->lock);
+        if (io->op == UEXT4_BDEV_READ && when == st->when &&
+            !pthread_equal(pthread_self(), st->tester))
+                held_gate_pass(&st->gate);
 }
 
 /* ---- the stage: a file whose parts have a letter each ---- */
@@ -107,11 +78,9 @@ static void t_open(struct stage *st, const char *options)
         }
         t_end(st);
         t_begin(st, options);
-        st->gate = (struct gate){.lock = PTHREAD_MUTEX_INITIALIZER,
-                                 .changed = PTHREAD_COND_INITIALIZER,
-                                 .tester = pthread_self(),
-                                 .may_go = true};
-        held_set_hook(st->dev, gate_hook, &st->gate);
+        st->gate = (struct held_gate)HELD_GATE;
+        st->tester = pthread_self();
+        held_set_hook(st->dev, gate_hook, st);
 }
 
 static void t_done(struct stage *st)
@@ -150,11 +119,11 @@ static uint64_t t_meet(struct stage *st, enum held_when when)
 {
         uint64_t pos = 0;
 
-        st->gate.when = when; /* there is no thread yet */
-        st->gate.may_go = false;
+        st->when = when; /* there is no thread yet */
+        held_gate_arm(&st->gate);
         for (unsigned i = 0; i < 2; i++, pos += PART)
                 t_read(st, pos);
-        gate_wait(&st->gate);
+        held_gate_wait(&st->gate);
         return pos;
 }
 
@@ -167,7 +136,7 @@ static void t_must_wait(struct stage *st, void *(*fn)(void *))
         T_CHECK(pthread_create(&other, NULL, fn, st) == 0);
         nanosleep(&nap, NULL);
         assert_false(atomic_load(&st->is_done));
-        gate_open(&st->gate);
+        held_gate_open(&st->gate);
         pthread_join(other, NULL);
         assert_true(atomic_load(&st->is_done));
 }
@@ -233,7 +202,7 @@ static void a_reader_meets_the_thread(void **state)
         t_open(&st, "");
         pos = t_meet(&st, HELD_BEFORE);
         t_read(&st, FILE_SIZE - PART);
-        gate_open(&st.gate);
+        held_gate_open(&st.gate);
         for (; pos < FILE_SIZE; pos += PART)
                 t_read(&st, pos);
         t_done(&st);
@@ -325,7 +294,7 @@ static void errors_are_for_the_reader(void **state)
         t_open(&st, "");
         pos = t_meet(&st, HELD_BEFORE);
         assert_int_equal(uext4_bdev_fault_add(st.fault, &rule), 0);
-        gate_open(&st.gate);
+        held_gate_open(&st.gate);
         for (; pos < FILE_SIZE; pos += PART)
                 t_read(&st, pos);
         t_done(&st);

@@ -27,61 +27,6 @@
 #define FALLOC_FL_WRITE_ZEROES 0x80
 #endif
 
-/* ---- a place where a thread stops ---- */
-
-struct gate {
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        bool armed;   /* [lock] the next one who comes stops */
-        bool reached; /* [lock] */
-        bool open;    /* [lock] */
-};
-
-static void gate_init(struct gate *g)
-{
-        *g = (struct gate){.armed = false};
-        pthread_mutex_init(&g->lock, NULL);
-        pthread_cond_init(&g->changed, NULL);
-}
-
-static void gate_arm(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        g->armed = true;
-        g->reached = g->open = false;
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_pass(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        if (g->armed) {
-                g->armed = false;
-                g->reached = true;
-                pthread_cond_broadcast(&g->changed);
-                while (!g->open)
-                        pthread_cond_wait(&g->changed, &g->lock);
-        }
-        pthread_mutex_unlock(&g->lock);
-}
-
-/* Until somebody has stopped there. */
-static void gate_wait(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        while (!g->reached)
-                pthread_cond_wait(&g->changed, &g->lock);
-        pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_open(struct gate *g)
-{
-        pthread_mutex_lock(&g->lock);
-        g->open = true;
-        pthread_cond_broadcast(&g->changed);
-        pthread_mutex_unlock(&g->lock);
-}
-
 /* ---- the stage ---- */
 
 /* Where the gate of a stage is. */
@@ -100,7 +45,7 @@ struct race {
         struct uext4_file *direct, *buffered;
         struct ext4_inode *inode;
         struct uext4_queue *queue;
-        struct gate gate;
+        struct held_gate gate;
         _Atomic int place;
         void (*finish)(struct vfs_super *sb, struct vfs_work *works);
         uint8_t *x, *y, *got; /* 64 KiB each, of 'x' and 'y' */
@@ -113,7 +58,7 @@ static struct race *the_race; /* finish() has no argument of its own */
 static void stop_before_finish(struct vfs_super *sb, struct vfs_work *works)
 {
         if (the_race->place == FINISH)
-                gate_pass(&the_race->gate);
+                held_gate_pass(&the_race->gate);
         the_race->finish(sb, works);
 }
 
@@ -132,13 +77,12 @@ static void stop_at_device(void *arg, enum held_when when, const struct held_io 
         if ((place == DATA_WRITE && when == HELD_BEFORE && is_data(r, io)) ||
             (place == DATA_WRITTEN && when == HELD_AFTER && is_data(r, io)) ||
             (place == FLUSH && when == HELD_BEFORE && io->op == UEXT4_BDEV_FLUSH))
-                gate_pass(&r->gate);
+                held_gate_pass(&r->gate);
 }
 
 static void race_open_with(struct race *r, struct uext4_bdev *lower)
 {
-        *r = (struct race){.dev = held_open(lower)};
-        gate_init(&r->gate);
+        *r = (struct race){.dev = held_open(lower), .gate = HELD_GATE};
         the_race = r;
         T_CHECK(rig_mount(&r->m, r->dev, RIG_OPTIONS) == 0);
         r->finish = rig_fs(&r->m)->vfs.finish;
@@ -182,14 +126,14 @@ static void race_close(struct race *r)
 
 static void stop_at(struct race *r, enum place place)
 {
-        gate_arm(&r->gate);
+        held_gate_arm(&r->gate);
         r->place = (int)place;
 }
 
 static void race_go(struct race *r)
 {
         r->place = NOWHERE;
-        gate_open(&r->gate);
+        held_gate_open(&r->gate);
 }
 
 /* ---- another thread ---- */
@@ -344,7 +288,7 @@ static void reader_sees_zeros_until_blocks_are_converted_B40(void **state)
         stop_at(&r, FINISH);
         submit_x(&r, (struct io){BLOCK, 2 * BLOCK, 0});
         start(&h, &r, wait_for_one, NULL);
-        gate_wait(&r.gate); /* the data is on the device */
+        held_gate_wait(&r.gate); /* the data is on the device */
         assert_bytes(&r, 0, 4 * BLOCK, 0);
         assert_true(is_unwritten(&r, BLOCK));
         assert_int_equal(atomic_load(&r.inode->vfs.dio.nr), 1); /* C12 */
@@ -369,7 +313,7 @@ static void sync_comes_last_C16(void **state)
         stop_at(&r, FLUSH);
         submit_x(&r, (struct io){BLOCK, BLOCK, RWF_DSYNC});
         start(&h, &r, wait_for_one, NULL);
-        gate_wait(&r.gate);
+        held_gate_wait(&r.gate);
         assert_bytes(&r, BLOCK, BLOCK, 'x');
         assert_int_equal(atomic_load(&r.inode->vfs.dio.nr), 0);
         assert_false(h.done);
@@ -391,7 +335,7 @@ static void size_moves_behind_the_data_B44(void **state)
                 iov = (struct iovec){r.y, BLOCK};
                 stop_at(&r, place);
                 start(&writer, &r, write_x, &io);
-                gate_wait(&r.gate);
+                held_gate_wait(&r.gate);
                 assert_int_equal(size_of(&r), 0);
                 assert_int_equal(uext4_preadv2(r.direct, &iov, 1, 0, RWF_NOWAIT), -EAGAIN);
                 assert_int_equal(uext4_pwritev2(r.direct, &iov, 1, 0, RWF_NOWAIT), -EAGAIN);
@@ -416,7 +360,7 @@ static void size_is_there_before_the_sync_C14(void **state)
         race_open(&r);
         stop_at(&r, FLUSH);
         start(&writer, &r, write_x, &io);
-        gate_wait(&r.gate);
+        held_gate_wait(&r.gate);
         assert_int_equal(size_of(&r), 2 * BLOCK);
         assert_bytes(&r, 0, 2 * BLOCK, 'x'); /* B48: the lock is free */
         race_go(&r);
@@ -440,7 +384,7 @@ static void parts_of_a_new_block_come_one_by_one_B36(void **state)
                         preallocate(&r, 4 * BLOCK);
                 stop_at(&r, DATA_WRITE);
                 start(&a, &r, write_x, &first);
-                gate_wait(&r.gate);
+                held_gate_wait(&r.gate);
                 start(&b, &r, write_y, &second);
                 wait_for_lock_waiter(&r);
                 assert_false(b.done);
@@ -464,7 +408,7 @@ static void parts_of_a_written_block_go_together_C5(void **state)
         assert_int_equal(write_y(&r, &(struct io){0, 4 * BLOCK, 0}), 4 * BLOCK);
         stop_at(&r, DATA_WRITE);
         start(&a, &r, write_x, &first);
-        gate_wait(&r.gate);
+        held_gate_wait(&r.gate);
         assert_int_equal(write_y(&r, &second), 512);
         assert_false(a.done);
         race_go(&r);
@@ -737,7 +681,7 @@ static void stop_a_helper(struct race *r, struct helper *h)
         start(h, r, truncate_to, &to);
         held_wait_for_waiter(r->dev);
         held_go(r->dev);
-        gate_wait(&r->gate);
+        held_gate_wait(&r->gate);
 }
 
 static void owner_waits_for_the_helper(void **state)
@@ -810,7 +754,7 @@ static void nowait_does_not_meet_anybody_B33(void **state)
         uext4_get_stats(r.m.fs, &before);
         stop_at(&r, DATA_WRITE);
         start(&h, &r, write_x, &io); /* extends */
-        gate_wait(&r.gate);
+        held_gate_wait(&r.gate);
         assert_int_equal(queued_nowait(&r, 0, BLOCK), -EAGAIN);
         assert_int_equal(queued_nowait(&r, 2 * BLOCK, BLOCK), -EAGAIN);
         race_go(&r);
