@@ -10,12 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-void t_die(const char *file, int line, const char *what)
-{
-        fprintf(stderr, "%s:%d: %s\n", file, line, what);
-        abort();
-}
-
 void t_file_new(const char *dir, uint64_t size, char *ret_path, size_t path_size)
 {
         int fd;

@@ -13,15 +13,8 @@
 
 #include <cmocka.h>
 
+#include "../lib/check.h"
 #include "uext4_bdev.h"
-
-/* In threads other than the test's own, where cmocka cannot jump. */
-#define T_CHECK(cond)                                     \
-        do {                                              \
-                if (!(cond))                              \
-                        t_die(__FILE__, __LINE__, #cond); \
-        } while (0)
-void t_die(const char *file, int line, const char *what) __attribute__((noreturn));
 
 /* A new file of `size` bytes in `dir` (NULL: TMPDIR or /tmp); gives its path. */
 void t_file_new(const char *dir, uint64_t size, char *ret_path, size_t path_size);

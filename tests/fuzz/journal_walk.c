@@ -39,14 +39,14 @@ static void read_image(void)
 {
         FILE *file = fopen(JOURNAL_IMAGE, "rb");
 
-        TJ_CHECK(file);
-        TJ_CHECK(fseek(file, 0, SEEK_END) == 0);
+        T_CHECK(file);
+        T_CHECK(fseek(file, 0, SEEK_END) == 0);
         image.size = (size_t)ftell(file);
         rewind(file);
         image.data = malloc(image.size);
         image.scratch = malloc(image.size);
-        TJ_CHECK(image.data && image.scratch);
-        TJ_CHECK(fread(image.data, 1, image.size, file) == image.size);
+        T_CHECK(image.data && image.scratch);
+        T_CHECK(fread(image.data, 1, image.size, file) == image.size);
         fclose(file);
 }
 
@@ -56,13 +56,13 @@ static void find_journal(struct uext4_bdev *dev)
         struct ext4_fs *fs;
         uint32_t nr = 0;
 
-        TJ_CHECK(ext4_mount_for_recovery(dev, &options, &silent, &fs) == 0);
-        TJ_CHECK(fs->block_size == BLOCK_SIZE);
-        TJ_CHECK(ext4_journal_open(fs, NULL, &j) == 0);
+        T_CHECK(ext4_mount_for_recovery(dev, &options, &silent, &fs) == 0);
+        T_CHECK(fs->block_size == BLOCK_SIZE);
+        T_CHECK(ext4_journal_open(fs, NULL, &j) == 0);
         for (uint32_t r = 0; r < j.place.nr_runs; r++)
                 for (uint32_t i = 0; i < j.place.runs[r].len && nr < NR_BLOCKS; i++)
                         image.pblks[nr++] = j.place.runs[r].pblk + i;
-        TJ_CHECK(nr == NR_BLOCKS);
+        T_CHECK(nr == NR_BLOCKS);
         jbd2_close(&j);
         ext4_unmount(fs);
 }
@@ -71,7 +71,7 @@ static struct uext4_bdev *open_device(uint8_t *data, uint32_t flags)
 {
         struct uext4_bdev *dev;
 
-        TJ_CHECK(uext4_bdev_open_buffer(data, image.size, flags, &dev) == 0);
+        T_CHECK(uext4_bdev_open_buffer(data, image.size, flags, &dev) == 0);
         return dev;
 }
 
@@ -118,7 +118,7 @@ static uint64_t list_block(const struct jbd2_walk *walk)
         if (walk->type == JBD2_DESCRIPTOR) {
                 jbd2_tags(walk, &tags);
                 for (; jbd2_tag_next(&tags, &tag); nr++)
-                        TJ_CHECK(tag.log_blk >= walk->j->first && tag.log_blk < walk->j->last);
+                        T_CHECK(tag.log_blk >= walk->j->first && tag.log_blk < walk->j->last);
         } else if (walk->type == JBD2_REVOKE && jbd2_revokes(walk, &records) == 0) {
                 while (jbd2_revoke_next(&records, &blk))
                         nr++;
@@ -134,11 +134,11 @@ static void list_log(const struct jbd2_journal *j)
         uint64_t nr = 0;
 
         if (jbd2_scan(j, &extent) == 0)
-                TJ_CHECK(extent.end_tid - extent.first_tid == extent.nr_transactions);
-        TJ_CHECK(jbd2_walk_init(&walk, j) == 0);
+                T_CHECK(extent.end_tid - extent.first_tid == extent.nr_transactions);
+        T_CHECK(jbd2_walk_init(&walk, j) == 0);
         while (jbd2_walk_next(&walk) == 1)
                 nr += list_block(&walk);
-        TJ_CHECK(nr <= (uint64_t)(j->last - j->first) * BLOCK_SIZE);
+        T_CHECK(nr <= (uint64_t)(j->last - j->first) * BLOCK_SIZE);
         jbd2_walk_done(&walk);
 }
 
@@ -148,7 +148,7 @@ static void list(void)
         struct jbd2_journal j;
         struct ext4_fs *fs;
 
-        TJ_CHECK(ext4_mount_for_recovery(dev, &options, &silent, &fs) == 0);
+        T_CHECK(ext4_mount_for_recovery(dev, &options, &silent, &fs) == 0);
         if (ext4_journal_open(fs, NULL, &j) == 0) {
                 list_log(&j);
                 jbd2_close(&j);
@@ -165,7 +165,7 @@ static int mount_in_memory(void)
         int ret = uext4_mount_bdev(dev, &params, &fs);
 
         if (ret == 0)
-                TJ_CHECK(uext4_unmount(fs) == 0);
+                T_CHECK(uext4_unmount(fs) == 0);
         uext4_bdev_close(dev);
         return ret;
 }
@@ -178,7 +178,7 @@ static int recover_in_place(void)
 
         /* Whatever was replayed over the superblock: it does not ask for recovery again. */
         if (ret == 0)
-                TJ_CHECK(!ext4_needs_recovery(dev, &options));
+                T_CHECK(!ext4_needs_recovery(dev, &options));
         uext4_bdev_close(dev);
         return ret;
 }
@@ -192,7 +192,7 @@ void journal_walk(const uint8_t *input, size_t size)
         list();
         mounted = mount_in_memory();
         if (recover_in_place() < 0)
-                TJ_CHECK(mounted < 0);
+                T_CHECK(mounted < 0);
 }
 
 /* ---- mutations ---- */

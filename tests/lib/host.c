@@ -12,16 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check.h"
+
 #define PAGE ((size_t)4096)
 #define HUGE ((uintptr_t)2 << 20)
-
-#define CHECK(cond)                                                                \
-        do {                                                                       \
-                if (!(cond)) {                                                     \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                   \
-                }                                                                  \
-        } while (0)
 
 const char *host_tmp_dir(void)
 {
@@ -38,12 +32,12 @@ void host_read(int fd, void *data, size_t size)
 
         while ((pos = lseek(fd, pos, SEEK_DATA)) >= 0 && (size_t)pos < size) {
                 end = lseek(fd, pos, SEEK_HOLE);
-                CHECK(end > pos);
+                T_CHECK(end > pos);
                 end = (size_t)end < size ? end : (off_t)size;
                 while (pos < end) {
                         ssize_t n = pread(fd, (char *)data + pos, (size_t)(end - pos), pos);
 
-                        CHECK(n > 0);
+                        T_CHECK(n > 0);
                         pos += n;
                 }
         }
@@ -79,14 +73,14 @@ static void make_file(size_t size)
 {
         forget();
         file.fd = memfd_create("image", MFD_CLOEXEC);
-        CHECK(file.fd >= 0 && ftruncate(file.fd, (off_t)size) == 0);
+        T_CHECK(file.fd >= 0 && ftruncate(file.fd, (off_t)size) == 0);
         file.size = size;
         file.nr_pages = (size + PAGE - 1) / PAGE;
         file.map = mmap(NULL, file.nr_pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
                         0);
-        CHECK(file.map != MAP_FAILED);
+        T_CHECK(file.map != MAP_FAILED);
         file.is_written = calloc(file.nr_pages, sizeof(*file.is_written));
-        CHECK(file.is_written);
+        T_CHECK(file.is_written);
         snprintf(file.path, sizeof(file.path), "/proc/%d/fd/%d", (int)getpid(), file.fd);
 }
 
@@ -146,13 +140,13 @@ static char *read_all(int fd)
         char *text = malloc(room);
         ssize_t n;
 
-        CHECK(text);
+        T_CHECK(text);
         while ((n = read(fd, text + used, room - 1 - used)) > 0) {
                 used += (size_t)n;
                 if (used == room - 1) {
                         room *= 2;
                         text = realloc(text, room);
-                        CHECK(text);
+                        T_CHECK(text);
                 }
         }
         text[used] = '\0';
@@ -168,18 +162,18 @@ static char *run(char *const argv[], int *ret_status)
         pid_t pid;
         char *text;
 
-        CHECK(pipe(fds) == 0);
+        T_CHECK(pipe(fds) == 0);
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
         posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
         posix_spawn_file_actions_addclose(&actions, fds[0]);
         posix_spawn_file_actions_addclose(&actions, fds[1]);
-        CHECK(posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0);
+        T_CHECK(posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) == 0);
         posix_spawn_file_actions_destroy(&actions);
         close(fds[1]);
         text = read_all(fds[0]);
         close(fds[0]);
-        CHECK(waitpid(pid, ret_status, 0) == pid);
+        T_CHECK(waitpid(pid, ret_status, 0) == pid);
         *ret_status = WIFEXITED(*ret_status) ? WEXITSTATUS(*ret_status) : 255;
         return text;
 }

@@ -16,15 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TJ_MAGIC 0xc03b3998u
+#include "../lib/check.h"
 
-#define TJ_CHECK(cond)                                                             \
-        do {                                                                       \
-                if (!(cond)) {                                                     \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                   \
-                }                                                                  \
-        } while (0)
+#define TJ_MAGIC 0xc03b3998u
 
 enum tj_type {
         TJ_DESCRIPTOR = 1,
@@ -160,7 +154,7 @@ static inline uint8_t *tj_at(const struct tj *j, uint32_t blk)
                 if (blk >= run->first && blk - run->first < run->len)
                         return run->mem + (size_t)(blk - run->first) * j->f.block_size;
         }
-        TJ_CHECK(!"a block of the journal");
+        T_CHECK(!"a block of the journal");
         return NULL;
 }
 
@@ -285,7 +279,7 @@ static inline uint8_t *tj_write_copies(struct tj *j, const struct tj_copy *copie
         uint32_t first = j->head;
         uint8_t *tag = desc + 12;
 
-        TJ_CHECK(nr > 0 && nr <= tj_max_copies(&j->f));
+        T_CHECK(nr > 0 && nr <= tj_max_copies(&j->f));
         tj_header(j, desc, TJ_DESCRIPTOR);
         for (size_t i = 0; i < nr; i++) {
                 uint32_t flags = (i > 0 ? TJ_SAME_UUID : 0) | (i == nr - 1 ? TJ_LAST : 0);
@@ -322,7 +316,7 @@ static inline uint8_t *tj_write_revokes(struct tj *j, const uint64_t *blks, size
         uint8_t *block = tj_next(j);
 
         tj_header(j, block, TJ_REVOKE);
-        TJ_CHECK(16 + nr * size <= j->f.block_size - 4);
+        T_CHECK(16 + nr * size <= j->f.block_size - 4);
         tj_put32(block + 12, (uint32_t)(16 + nr * size));
         for (size_t i = 0; i < nr; i++) {
                 if (j->f.is64)

@@ -22,16 +22,9 @@
 
 #include <pthread.h>
 
+#include "../lib/check.h"
 #include "util/alloc.h"
 #include "util/log.h"
-
-#define T_CHECK(cond)                                                              \
-        do {                                                                       \
-                if (!(cond)) {                                                     \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                   \
-                }                                                                  \
-        } while (0)
 
 /* As assert_int_equal, naming the row of a table. */
 #define t_assert_row(row, got, want)                                               \

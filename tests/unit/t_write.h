@@ -8,6 +8,7 @@
  */
 
 #include "ext4/balloc.h"
+#include "ext4/inode_store.h"
 #include "ext4/journal.h"
 #include "t_fs.h"
 
@@ -141,5 +142,42 @@ static const struct t_config t_configs[] = {
         {"no journal", "-b 4096 -O " T_EXT4 ",^has_journal", 130},
         {"tail group", "-b 1024 -g 1024 -O " T_EXT4 ",^has_journal", 5},
 };
+
+/* ---- one file, whose map a test changes ---- */
+
+struct t_target {
+        struct t_image img;
+        struct t_write w;
+        struct ext4_inode *inode;
+        uint64_t free_before;
+        uint32_t keep; /* credits that are not for the work */
+};
+
+static inline void t_target_open(struct t_target *t, const struct t_config *config)
+{
+        uint32_t ino;
+
+        t->img = t_mkfs((uint64_t)config->mib << 20, config->options, "write /dev/null f\\n");
+        t_write_begin(&t->w, &t->img);
+        T_CHECK(ext4_iget(t->w.fs, EXT4_INO_ROOT, &t->inode) == 0);
+        T_CHECK(ext4_dir_lookup(t->inode, "f", 1, &ino) == 0);
+        ext4_iput(t->inode);
+        T_CHECK(ext4_iget(t->w.fs, ino, &t->inode) == 0);
+        t->keep = EXT4_INODE_CREDITS;
+        t->free_before = ext4_free_clusters(t->w.fs);
+}
+
+/* e2fsck has nothing to say of the file. */
+static inline void t_target_close(struct t_target *t, const char *name)
+{
+        const char *complaint;
+
+        ext4_iput(t->inode);
+        T_CHECK(t_write_end(&t->w) == 0);
+        complaint = t_fsck(&t->img, true); /* nobody has written the superblock's counts */
+        if (complaint)
+                fail_msg("%s: e2fsck: %s", name, complaint);
+        t_image_free(&t->img);
+}
 
 #endif

@@ -18,13 +18,9 @@
 #define NR_LBLKS 20000u
 
 struct file {
-        struct t_image img;
-        struct t_write w;
-        struct ext4_inode *inode;
-        uint64_t free_before;
+        struct t_target t;
         uint32_t cluster; /* blocks */
         uint64_t rand;
-        uint32_t keep; /* credits that are not for the work */
         uint64_t nr_restarts;
         /* The model. */
         uint64_t pblk[NR_LBLKS];
@@ -33,50 +29,28 @@ struct file {
 
 static void file_open(struct file *f, const struct t_config *config)
 {
-        uint32_t ino;
-
         memset(f, 0, sizeof(*f));
-        f->img = t_mkfs((uint64_t)config->mib << 20, config->options, "write /dev/null f\\n");
-        t_write_begin(&f->w, &f->img);
-        f->cluster = 1u << f->w.fs->cluster_bits;
-        T_CHECK(ext4_iget(f->w.fs, EXT4_INO_ROOT, &f->inode) == 0);
-        T_CHECK(ext4_dir_lookup(f->inode, "f", 1, &ino) == 0);
-        ext4_iput(f->inode);
-        T_CHECK(ext4_iget(f->w.fs, ino, &f->inode) == 0);
-        T_CHECK(f->inode->flags & EXT4_FL_EXTENTS);
-        f->inode->disk_size = (uint64_t)NR_LBLKS << f->w.fs->block_bits;
-        f->keep = EXT4_INODE_CREDITS;
-        f->free_before = ext4_free_clusters(f->w.fs);
-}
-
-/* e2fsck has nothing to say of the file. */
-static void file_close(struct file *f, const char *name)
-{
-        const char *complaint;
-
-        ext4_iput(f->inode);
-        T_CHECK(t_write_end(&f->w) == 0);
-        complaint = t_fsck(&f->img, true); /* nobody has written the superblock's counts */
-        if (complaint)
-                fail_msg("%s: e2fsck: %s", name, complaint);
-        t_image_free(&f->img);
+        t_target_open(&f->t, config);
+        T_CHECK(f->t.inode->flags & EXT4_FL_EXTENTS);
+        f->cluster = 1u << f->t.w.fs->cluster_bits;
+        f->t.inode->disk_size = (uint64_t)NR_LBLKS << f->t.w.fs->block_bits;
 }
 
 /* ---- handles ---- */
 
 static struct jbd2_handle *begin(struct file *f, uint32_t credits, uint32_t revokes)
 {
-        struct jbd2_handle *h = t_start(&f->w, credits + f->keep, revokes);
+        struct jbd2_handle *h = t_start(&f->t.w, credits + f->t.keep, revokes);
 
-        rwsem_write_lock(&f->inode->map_lock);
+        rwsem_write_lock(&f->t.inode->map_lock);
         return h;
 }
 
 static void store(struct file *f, struct jbd2_handle *h)
 {
-        T_CHECK(ext4_inode_dirty(h, f->inode) == 0);
-        ext4_es_clear(&f->inode->es, &f->w.fs->nr_cached_extents);
-        rwsem_write_unlock(&f->inode->map_lock);
+        T_CHECK(ext4_inode_dirty(h, f->t.inode) == 0);
+        ext4_es_clear(&f->t.inode->es, &f->t.w.fs->nr_cached_extents);
+        rwsem_write_unlock(&f->t.inode->map_lock);
 }
 
 static void end(struct file *f, struct jbd2_handle *h)
@@ -107,12 +81,12 @@ static void compare(struct file *f)
 {
         uint32_t lblk = 0;
 
-        rwsem_read_lock(&f->inode->map_lock);
+        rwsem_read_lock(&f->t.inode->map_lock);
         while (lblk < NR_LBLKS) {
                 struct ext4_map map;
                 uint64_t to;
 
-                T_CHECK(ext4_extent_lookup(f->inode, lblk, 0, &map) == 0);
+                T_CHECK(ext4_extent_lookup(f->t.inode, lblk, 0, &map) == 0);
                 to = min_t(uint64_t, ext4_map_end(&map), NR_LBLKS);
                 T_CHECK(map.lblk <= lblk && to > lblk);
                 for (; lblk < to; lblk++) {
@@ -121,7 +95,7 @@ static void compare(struct file *f)
                                 f->pblk[lblk] == map.pblk + (lblk - map.lblk));
                 }
         }
-        rwsem_read_unlock(&f->inode->map_lock);
+        rwsem_read_unlock(&f->t.inode->map_lock);
 }
 
 /* ---- the operations, on both ---- */
@@ -132,7 +106,7 @@ static struct ext4_map allocate(struct file *f, struct jbd2_handle *h, uint32_t 
 {
         uint32_t base = cluster_from(f, from), near = neighbour(f, from);
         struct ext4_map new = {.lblk = from, .type = type};
-        struct ext4_alloc req = {.inode = f->inode, .lblk = base, .flags = EXT4_ALLOC_DATA};
+        struct ext4_alloc req = {.inode = f->t.inode, .lblk = base, .flags = EXT4_ALLOC_DATA};
         ext4_fsblk_t pblk;
         uint32_t len;
 
@@ -146,11 +120,12 @@ static struct ext4_map allocate(struct file *f, struct jbd2_handle *h, uint32_t 
                         to = c;
         req.len = (uint32_t)round_up_pow2(to, f->cluster) - base;
         if (t_below(&f->rand, 3) == 0) /* not all in one piece on disk */
-                req.goal = f->w.fs->first_data_block +
-                           t_below(&f->rand, f->w.fs->nr_blocks - f->w.fs->first_data_block);
+                req.goal =
+                        f->t.w.fs->first_data_block +
+                        t_below(&f->rand, f->t.w.fs->nr_blocks - f->t.w.fs->first_data_block);
         T_CHECK(ext4_balloc(h, &req, &pblk, &len) == 0);
-        ext4_prealloc_drop(f->inode);
-        f->inode->blocks += (uint64_t)len << (f->w.fs->block_bits - 9);
+        ext4_prealloc_drop(f->t.inode);
+        f->t.inode->blocks += (uint64_t)len << (f->t.w.fs->block_bits - 9);
         new.len = min_t(uint32_t, to, base + len) - from;
         new.pblk = pblk + from - base;
         return new;
@@ -159,10 +134,10 @@ static struct ext4_map allocate(struct file *f, struct jbd2_handle *h, uint32_t 
 static uint32_t insert(struct file *f, uint32_t from, uint32_t to, enum ext4_map_type type)
 {
         struct jbd2_handle *h =
-                begin(f, ext4_extent_change_credits(f->inode) + EXT4_BALLOC_CREDITS, 0);
+                begin(f, ext4_extent_change_credits(f->t.inode) + EXT4_BALLOC_CREDITS, 0);
         struct ext4_map new = allocate(f, h, from, to, type);
 
-        T_CHECK(ext4_extent_insert(h, f->inode, &new, 0) == 0);
+        T_CHECK(ext4_extent_insert(h, f->t.inode, &new, 0) == 0);
         end(f, h);
         for (uint32_t i = 0; i < new.len; i++) {
                 f->type[from + i] = (uint8_t)type;
@@ -179,38 +154,39 @@ enum op {
 
 static uint32_t op_credits(const struct file *f, enum op op)
 {
-        return op == REMOVE ? ext4_extent_remove_credits(f->inode)
-                            : ext4_extent_change_credits(f->inode);
+        return op == REMOVE ? ext4_extent_remove_credits(f->t.inode)
+                            : ext4_extent_change_credits(f->t.inode);
 }
 
 static uint32_t op_revokes(const struct file *f, enum op op)
 {
-        return op == REMOVE ? ext4_extent_remove_revokes(f->inode) : 0;
+        return op == REMOVE ? ext4_extent_remove_revokes(f->t.inode) : 0;
 }
 
 /* Over as many transactions as it takes. */
 static void run(struct file *f, enum op op, uint64_t from, uint64_t to, int64_t arg)
 {
-        struct ext4_extent_range range = {.from = from, .to = to, .keep = f->keep};
+        struct ext4_extent_range range = {.from = from, .to = to, .keep = f->t.keep};
         struct jbd2_handle *h = begin(f, op_credits(f, op), op_revokes(f, op));
         int ret = 1;
 
         range.revokes = op_revokes(f, op);
         while (ret == 1) {
                 if (op == CONVERT)
-                        ret = ext4_extent_convert(h, f->inode, &range, (enum ext4_map_type)arg);
+                        ret = ext4_extent_convert(h, f->t.inode, &range,
+                                                  (enum ext4_map_type)arg);
                 else if (op == REMOVE)
-                        ret = ext4_extent_remove(h, f->inode, &range);
+                        ret = ext4_extent_remove(h, f->t.inode, &range);
                 else
-                        ret = ext4_extent_shift(h, f->inode, &range, arg);
+                        ret = ext4_extent_shift(h, f->t.inode, &range, arg);
                 T_CHECK(ret >= 0);
                 store(f, h);
                 if (ret == 1) {
                         f->nr_restarts++;
                         range.revokes = op_revokes(f, op);
-                        T_CHECK(jbd2_restart(h, op_credits(f, op) + f->keep, range.revokes) ==
+                        T_CHECK(jbd2_restart(h, op_credits(f, op) + f->t.keep, range.revokes) ==
                                 0);
-                        rwsem_write_lock(&f->inode->map_lock);
+                        rwsem_write_lock(&f->t.inode->map_lock);
                 }
         }
         T_CHECK(range.from >= range.to);
@@ -326,10 +302,10 @@ static void check_all_free(struct file *f)
 {
         remove_range(f, 0, EXT4_NR_LBLKS);
         compare(f);
-        T_CHECK(ext4_extent_depth(f->inode) == 0);
-        T_CHECK(f->inode->blocks == 0);
-        T_CHECK(jbd2_commit_all(f->w.fs->journal) == 0);
-        T_CHECK(ext4_free_clusters(f->w.fs) == f->free_before);
+        T_CHECK(ext4_extent_depth(f->t.inode) == 0);
+        T_CHECK(f->t.inode->blocks == 0);
+        T_CHECK(jbd2_commit_all(f->t.w.fs->journal) == 0);
+        T_CHECK(ext4_free_clusters(f->t.w.fs) == f->t.free_before);
 }
 
 static const struct t_config configs[] = {
@@ -357,10 +333,10 @@ static void random_changes_equal_the_array(void **state)
                                 continue;
                         compare(f);
                         /* What was freed can be had again. */
-                        T_CHECK(jbd2_commit_all(f->w.fs->journal) == 0);
+                        T_CHECK(jbd2_commit_all(f->t.w.fs->journal) == 0);
                 }
                 compare(f);
-                file_close(f, configs[c].name);
+                t_target_close(&f->t, configs[c].name);
         }
         free(f);
 }
@@ -377,7 +353,7 @@ static void all_is_free_in_the_end(void **state)
                 for (unsigned n = 0; n < 500; n++)
                         random_step(f);
                 check_all_free(f);
-                file_close(f, configs[c].name);
+                t_target_close(&f->t, configs[c].name);
         }
         free(f);
 }
@@ -394,12 +370,12 @@ static void growing_at_the_end_leaves_full_nodes(void **state)
         for (uint32_t lblk = 0; lblk < NR_LBLKS; lblk += 2, nr_extents++)
                 insert(f, lblk, lblk + 1, EXT4_MAP_WRITTEN);
         compare(f);
-        assert_int_equal(ext4_extent_depth(f->inode), 2);
-        nr_nodes = f->inode->blocks / 2 - nr_extents;
+        assert_int_equal(ext4_extent_depth(f->t.inode), 2);
+        nr_nodes = f->t.inode->blocks / 2 - nr_extents;
         /* A node that was split at its end lacks one entry of 84. */
         assert_true(nr_nodes <= nr_extents / 83 + nr_extents / 83 / 83 + 4);
         check_all_free(f);
-        file_close(f, config.name);
+        t_target_close(&f->t, config.name);
         free(f);
 }
 
@@ -413,8 +389,8 @@ static void work_goes_on_after_a_restart(void **state)
         /* Downwards: the leaves are half full. */
         for (uint32_t lblk = NR_LBLKS - 4; lblk > 0; lblk -= 2)
                 insert(f, lblk, lblk + 1, lblk & 2 ? EXT4_MAP_UNWRITTEN : EXT4_MAP_WRITTEN);
-        T_CHECK(jbd2_commit_all(f->w.fs->journal) == 0);
-        f->keep = jbd2_max_credits(f->w.fs->journal) - op_credits(f, REMOVE);
+        T_CHECK(jbd2_commit_all(f->t.w.fs->journal) == 0);
+        f->t.keep = jbd2_max_credits(f->t.w.fs->journal) - op_credits(f, REMOVE);
         shift(f, 1, 2);
         assert_true(f->nr_restarts > 0);
         compare(f);
@@ -427,7 +403,7 @@ static void work_goes_on_after_a_restart(void **state)
         assert_true(f->nr_restarts > 0);
         compare(f);
         check_all_free(f);
-        file_close(f, config.name);
+        t_target_close(&f->t, config.name);
         free(f);
 }
 
@@ -440,12 +416,12 @@ static void shift_beyond_the_largest_file_is_refused(void **state)
 
         file_open(f, &config);
         insert(f, 10, 12, EXT4_MAP_WRITTEN);
-        h = begin(f, ext4_extent_shift_credits(f->inode), 0);
-        assert_int_equal(ext4_extent_shift(h, f->inode, &range, EXT4_NR_LBLKS - 11), -EFBIG);
+        h = begin(f, ext4_extent_shift_credits(f->t.inode), 0);
+        assert_int_equal(ext4_extent_shift(h, f->t.inode, &range, EXT4_NR_LBLKS - 11), -EFBIG);
         end(f, h);
         compare(f);
         check_all_free(f);
-        file_close(f, config.name);
+        t_target_close(&f->t, config.name);
         free(f);
 }
 
@@ -459,12 +435,12 @@ static void what_is_mapped_is_not_mapped_again(void **state)
 
         file_open(f, &config);
         insert(f, 10, 12, EXT4_MAP_UNWRITTEN);
-        h = begin(f, ext4_extent_change_credits(f->inode), 0);
-        assert_int_equal(ext4_extent_insert(h, f->inode, &twice, 0), -EUCLEAN);
-        assert_int_equal(ext4_extent_convert(h, f->inode, &hole, EXT4_MAP_WRITTEN), -EUCLEAN);
+        h = begin(f, ext4_extent_change_credits(f->t.inode), 0);
+        assert_int_equal(ext4_extent_insert(h, f->t.inode, &twice, 0), -EUCLEAN);
+        assert_int_equal(ext4_extent_convert(h, f->t.inode, &hole, EXT4_MAP_WRITTEN), -EUCLEAN);
         end(f, h);
         compare(f);
-        file_close(f, config.name);
+        t_target_close(&f->t, config.name);
         free(f);
 }
 
@@ -474,7 +450,7 @@ static void what_is_mapped_is_not_mapped_again(void **state)
 static void fill_device(struct file *f, unsigned rights, uint64_t left)
 {
         const struct ext4_alloc req = {
-                .inode = f->inode,
+                .inode = f->t.inode,
                 .len = 1u << 15,
                 .flags = EXT4_ALLOC_DATA | EXT4_ALLOC_NO_WINDOW | rights,
         };
@@ -488,7 +464,7 @@ static void fill_device(struct file *f, unsigned rights, uint64_t left)
                 ret = ext4_balloc(h, &req, &pblk, &len);
                 end(f, h);
         }
-        T_CHECK(ret == -ENOSPC && ext4_free_clusters(f->w.fs) == left);
+        T_CHECK(ret == -ENOSPC && ext4_free_clusters(f->t.w.fs) == left);
 }
 
 #define STALE 0x5a
@@ -499,25 +475,25 @@ static void fill_device(struct file *f, unsigned rights, uint64_t left)
  */
 static void full_root(struct file *f, uint64_t size_blocks)
 {
-        struct ext4_extent_header *root = (void *)f->inode->block;
+        struct ext4_extent_header *root = (void *)f->t.inode->block;
         uint32_t lblk = 2000;
-        uint32_t bits = f->w.fs->block_bits;
+        uint32_t bits = f->t.w.fs->block_bits;
 
         T_CHECK(insert(f, 100, 200, EXT4_MAP_UNWRITTEN) == 200);
-        memset(f->img.data + (f->pblk[100] << bits), STALE, 100ul << bits);
+        memset(f->t.img.data + (f->pblk[100] << bits), STALE, 100ul << bits);
         while (ext4_node_entries(root) < 4) {
                 insert(f, lblk, lblk + 1, EXT4_MAP_UNWRITTEN);
                 lblk += 2;
         }
-        f->inode->disk_size = size_blocks << bits;
+        f->t.inode->disk_size = size_blocks << bits;
 }
 
 static void check_bytes(const struct file *f, uint32_t from, uint32_t to, int byte)
 {
-        uint32_t bits = f->w.fs->block_bits;
+        uint32_t bits = f->t.w.fs->block_bits;
 
         for (uint32_t lblk = from; lblk < to; lblk++) {
-                const char *p = f->img.data + (f->pblk[lblk] << bits);
+                const char *p = f->t.img.data + (f->pblk[lblk] << bits);
 
                 for (uint32_t i = 0; i < 1u << bits; i++)
                         T_CHECK((uint8_t)p[i] == byte);
@@ -529,7 +505,7 @@ static void check_type(struct file *f, uint32_t from, uint32_t to, enum ext4_map
         for (uint32_t lblk = from; lblk < to; lblk++) {
                 struct ext4_map map;
 
-                T_CHECK(ext4_extent_lookup(f->inode, lblk, 0, &map) == 0);
+                T_CHECK(ext4_extent_lookup(f->t.inode, lblk, 0, &map) == 0);
                 T_CHECK(map.type == type);
         }
 }
@@ -564,12 +540,12 @@ static void without_a_node_the_rest_is_zeroed(void **state)
                 file_open(f, &config);
                 full_root(f, rows[i].size);
                 fill_device(f, EXT4_ALLOC_RIGHTS, 0);
-                h = begin(f, ext4_extent_change_credits(f->inode), 0);
-                atomic_store(&f->inode->vfs.dio.nr, rows[i].nr_direct);
-                atomic_store(&f->inode->vfs.pages.nr_due, rows[i].nr_due);
-                ret = ext4_extent_convert(h, f->inode, &range, EXT4_MAP_WRITTEN);
-                atomic_store(&f->inode->vfs.dio.nr, 0);
-                atomic_store(&f->inode->vfs.pages.nr_due, 0);
+                h = begin(f, ext4_extent_change_credits(f->t.inode), 0);
+                atomic_store(&f->t.inode->vfs.dio.nr, rows[i].nr_direct);
+                atomic_store(&f->t.inode->vfs.pages.nr_due, rows[i].nr_due);
+                ret = ext4_extent_convert(h, f->t.inode, &range, EXT4_MAP_WRITTEN);
+                atomic_store(&f->t.inode->vfs.dio.nr, 0);
+                atomic_store(&f->t.inode->vfs.pages.nr_due, 0);
                 t_assert_row(rows[i].name, ret, rows[i].want_to ? 0 : -ENOSPC);
                 if (rows[i].want_to) {
                         check_type(f, rows[i].want_from, rows[i].want_to, EXT4_MAP_WRITTEN);
@@ -582,10 +558,10 @@ static void without_a_node_the_rest_is_zeroed(void **state)
                         check_bytes(f, 100, 200, STALE);
                 }
                 end(f, h);
-                ext4_iput(f->inode);
-                T_CHECK(t_write_end(&f->w) == 0);
-                assert_null(t_fsck(&f->img, true));
-                t_image_free(&f->img);
+                ext4_iput(f->t.inode);
+                T_CHECK(t_write_end(&f->t.w) == 0);
+                assert_null(t_fsck(&f->t.img, true));
+                t_image_free(&f->t.img);
                 free(f);
         }
 }
@@ -595,9 +571,9 @@ static int map_one(struct file *f, unsigned rights)
 {
         const struct ext4_map_request req = {
                 .lblk = 5000, .len = 1, .type = EXT4_MAP_WRITTEN, .alloc_flags = rights};
-        struct jbd2_handle *h = t_start(&f->w, ext4_map_alloc_credits(f->inode), 0);
+        struct jbd2_handle *h = t_start(&f->t.w, ext4_map_alloc_credits(f->t.inode), 0);
         struct ext4_map map;
-        int ret = ext4_map_alloc(h, f->inode, &req, &map);
+        int ret = ext4_map_alloc(h, f->t.inode, &req, &map);
 
         T_CHECK(jbd2_stop(h) == 0);
         return ret;
@@ -607,9 +583,9 @@ static int map_one(struct file *f, unsigned rights)
 static int convert_some(struct file *f, unsigned rights)
 {
         struct ext4_extent_range range = {
-                .from = 140, .to = 150, .keep = f->keep, .alloc_flags = rights};
-        struct jbd2_handle *h = begin(f, ext4_extent_change_credits(f->inode), 0);
-        int ret = ext4_extent_convert(h, f->inode, &range, EXT4_MAP_UNWRITTEN);
+                .from = 140, .to = 150, .keep = f->t.keep, .alloc_flags = rights};
+        struct jbd2_handle *h = begin(f, ext4_extent_change_credits(f->t.inode), 0);
+        int ret = ext4_extent_convert(h, f->t.inode, &range, EXT4_MAP_UNWRITTEN);
 
         end(f, h);
         return ret;
@@ -618,9 +594,9 @@ static int convert_some(struct file *f, unsigned rights)
 static int move_some(struct file *f, unsigned rights)
 {
         struct ext4_extent_range range = {
-                .from = 140, .to = EXT4_NR_LBLKS, .keep = f->keep, .alloc_flags = rights};
-        struct jbd2_handle *h = begin(f, ext4_extent_shift_credits(f->inode), 0);
-        int ret = ext4_extent_shift(h, f->inode, &range, 10);
+                .from = 140, .to = EXT4_NR_LBLKS, .keep = f->t.keep, .alloc_flags = rights};
+        struct jbd2_handle *h = begin(f, ext4_extent_shift_credits(f->t.inode), 0);
+        int ret = ext4_extent_shift(h, f->t.inode, &range, 10);
 
         end(f, h);
         return ret;
@@ -649,16 +625,16 @@ static void nodes_are_allocated_with_the_right_to_the_reserve(void **state)
                 file_open(f, &config);
                 full_root(f, 6000);
                 convert(f, 100, 200, EXT4_MAP_WRITTEN);
-                left = ext4_pool_clusters(f->w.fs);
+                left = ext4_pool_clusters(f->t.w.fs);
                 if (rows[i].too_few == 0)
-                        left += ext4_reserved_clusters(f->w.fs);
+                        left += ext4_reserved_clusters(f->t.w.fs);
                 fill_device(f, rows[i].too_few, left);
                 t_assert_row(rows[i].name, rows[i].change(f, rows[i].too_few), -ENOSPC);
-                t_assert_row(rows[i].name, ext4_extent_depth(f->inode), 0);
-                t_assert_row(rows[i].name, ext4_free_clusters(f->w.fs), left);
+                t_assert_row(rows[i].name, ext4_extent_depth(f->t.inode), 0);
+                t_assert_row(rows[i].name, ext4_free_clusters(f->t.w.fs), left);
                 t_assert_row(rows[i].name, rows[i].change(f, rows[i].enough), 0);
-                t_assert_row(rows[i].name, ext4_extent_depth(f->inode), 1);
-                file_close(f, rows[i].name);
+                t_assert_row(rows[i].name, ext4_extent_depth(f->t.inode), 1);
+                t_target_close(&f->t, rows[i].name);
                 free(f);
         }
 }

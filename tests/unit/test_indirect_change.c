@@ -16,12 +16,8 @@
 #define NR_CONFIGS 3
 
 struct file {
-        struct t_image img;
-        struct t_write w;
-        struct ext4_inode *inode;
-        uint64_t free_before;
+        struct t_target t;
         uint64_t rand;
-        uint32_t keep;
         uint64_t nr_restarts;
         uint32_t pblk[NR_LBLKS]; /* the model; 0: hole */
 };
@@ -34,45 +30,24 @@ static const struct t_config configs[NR_CONFIGS] = {
 
 static void file_open(struct file *f, const struct t_config *config)
 {
-        uint32_t ino;
-
         memset(f, 0, sizeof(*f));
-        f->img = t_mkfs((uint64_t)config->mib << 20, config->options, "write /dev/null f\\n");
-        t_write_begin(&f->w, &f->img);
-        T_CHECK(ext4_iget(f->w.fs, EXT4_INO_ROOT, &f->inode) == 0);
-        T_CHECK(ext4_dir_lookup(f->inode, "f", 1, &ino) == 0);
-        ext4_iput(f->inode);
-        T_CHECK(ext4_iget(f->w.fs, ino, &f->inode) == 0);
-        T_CHECK(!(f->inode->flags & EXT4_FL_EXTENTS));
-        f->inode->disk_size = (uint64_t)NR_LBLKS << f->w.fs->block_bits;
-        f->keep = EXT4_INODE_CREDITS;
-        f->free_before = ext4_free_clusters(f->w.fs);
-}
-
-static void file_close(struct file *f, const char *name)
-{
-        const char *complaint;
-
-        ext4_iput(f->inode);
-        T_CHECK(t_write_end(&f->w) == 0);
-        complaint = t_fsck(&f->img, true); /* nobody has written the superblock's counts */
-        if (complaint)
-                fail_msg("%s: e2fsck: %s", name, complaint);
-        t_image_free(&f->img);
+        t_target_open(&f->t, config);
+        T_CHECK(!(f->t.inode->flags & EXT4_FL_EXTENTS));
+        f->t.inode->disk_size = (uint64_t)NR_LBLKS << f->t.w.fs->block_bits;
 }
 
 static struct jbd2_handle *begin(struct file *f, uint32_t credits, uint32_t revokes)
 {
-        struct jbd2_handle *h = t_start(&f->w, credits + f->keep, revokes);
+        struct jbd2_handle *h = t_start(&f->t.w, credits + f->t.keep, revokes);
 
-        rwsem_write_lock(&f->inode->map_lock);
+        rwsem_write_lock(&f->t.inode->map_lock);
         return h;
 }
 
 static void store(struct file *f, struct jbd2_handle *h)
 {
-        T_CHECK(ext4_inode_dirty(h, f->inode) == 0);
-        rwsem_write_unlock(&f->inode->map_lock);
+        T_CHECK(ext4_inode_dirty(h, f->t.inode) == 0);
+        rwsem_write_unlock(&f->t.inode->map_lock);
 }
 
 static void end(struct file *f, struct jbd2_handle *h)
@@ -85,12 +60,12 @@ static void compare(struct file *f)
 {
         uint32_t lblk = 0;
 
-        rwsem_read_lock(&f->inode->map_lock);
+        rwsem_read_lock(&f->t.inode->map_lock);
         while (lblk < NR_LBLKS) {
                 struct ext4_map map;
                 uint64_t to;
 
-                T_CHECK(ext4_indirect_lookup(f->inode, lblk, 0, &map) == 0);
+                T_CHECK(ext4_indirect_lookup(f->t.inode, lblk, 0, &map) == 0);
                 to = min_t(uint64_t, map.lblk + map.len, NR_LBLKS);
                 T_CHECK(map.lblk <= lblk && to > lblk);
                 for (; lblk < to; lblk++) {
@@ -101,7 +76,7 @@ static void compare(struct file *f)
                         T_CHECK(f->pblk[lblk] == want);
                 }
         }
-        rwsem_read_unlock(&f->inode->map_lock);
+        rwsem_read_unlock(&f->t.inode->map_lock);
 }
 
 /* At most `len` blocks from lblk on, which is a hole; how many it were. */
@@ -112,7 +87,7 @@ static uint32_t allocate(struct file *f, uint32_t lblk, uint32_t len)
         struct jbd2_handle *h = begin(f, EXT4_INDIRECT_ALLOC_CREDITS, 0);
         struct ext4_map map;
 
-        T_CHECK(ext4_indirect_alloc(h, f->inode, &req, &map) == 0);
+        T_CHECK(ext4_indirect_alloc(h, f->t.inode, &req, &map) == 0);
         T_CHECK(map.lblk == lblk && map.len >= 1 && map.len <= len);
         T_CHECK(map.type == EXT4_MAP_WRITTEN);
         end(f, h);
@@ -125,17 +100,17 @@ static uint32_t allocate(struct file *f, uint32_t lblk, uint32_t len)
 
 static void remove_range(struct file *f, uint32_t from, uint64_t to)
 {
-        const uint32_t credits = ext4_indirect_remove_credits(f->w.fs);
-        struct ext4_extent_range range = {from, to, f->keep, EXT4_INDIRECT_REMOVE_REVOKES};
+        const uint32_t credits = ext4_indirect_remove_credits(f->t.w.fs);
+        struct ext4_extent_range range = {from, to, f->t.keep, EXT4_INDIRECT_REMOVE_REVOKES};
         struct jbd2_handle *h = begin(f, credits, range.revokes);
         int ret;
 
-        while ((ret = ext4_indirect_remove(h, f->inode, &range)) == 1) {
+        while ((ret = ext4_indirect_remove(h, f->t.inode, &range)) == 1) {
                 store(f, h);
                 f->nr_restarts++;
                 range.revokes = EXT4_INDIRECT_REMOVE_REVOKES;
-                T_CHECK(jbd2_restart(h, credits + f->keep, range.revokes) == 0);
-                rwsem_write_lock(&f->inode->map_lock);
+                T_CHECK(jbd2_restart(h, credits + f->t.keep, range.revokes) == 0);
+                rwsem_write_lock(&f->t.inode->map_lock);
         }
         T_CHECK(ret == 0 && range.from >= range.to);
         end(f, h);
@@ -149,13 +124,13 @@ static void check_all_free(struct file *f)
 
         remove_range(f, 0, EXT4_NR_LBLKS);
         compare(f);
-        T_CHECK(memcmp(f->inode->block, zeros, sizeof(zeros)) == 0);
-        T_CHECK(f->inode->blocks == 0);
-        rwsem_write_lock(&f->inode->map_lock);
-        ext4_prealloc_drop(f->inode);
-        rwsem_write_unlock(&f->inode->map_lock);
-        T_CHECK(jbd2_commit_all(f->w.fs->journal) == 0);
-        T_CHECK(ext4_free_clusters(f->w.fs) == f->free_before);
+        T_CHECK(memcmp(f->t.inode->block, zeros, sizeof(zeros)) == 0);
+        T_CHECK(f->t.inode->blocks == 0);
+        rwsem_write_lock(&f->t.inode->map_lock);
+        ext4_prealloc_drop(f->t.inode);
+        rwsem_write_unlock(&f->t.inode->map_lock);
+        T_CHECK(jbd2_commit_all(f->t.w.fs->journal) == 0);
+        T_CHECK(ext4_free_clusters(f->t.w.fs) == f->t.free_before);
 }
 
 /* ---- random ---- */
@@ -200,12 +175,12 @@ static void random_changes_equal_the_array(void **state)
                                         continue;
                                 compare(f);
                                 /* What was freed can be had again. */
-                                T_CHECK(jbd2_commit_all(f->w.fs->journal) == 0);
+                                T_CHECK(jbd2_commit_all(f->t.w.fs->journal) == 0);
                         }
                         compare(f);
                         if (empty)
                                 check_all_free(f);
-                        file_close(f, configs[c].name);
+                        t_target_close(&f->t, configs[c].name);
                 }
         }
         free(f);
@@ -230,14 +205,15 @@ static void levels_come_and_go(void **state)
         file_open(f, &configs[0]);
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 assert_int_equal(allocate(f, rows[i].lblk, 1), 1);
-                t_assert_row(rows[i].name, f->inode->blocks / 2, rows[i].nr_pointer_blocks + 1);
+                t_assert_row(rows[i].name, f->t.inode->blocks / 2,
+                             rows[i].nr_pointer_blocks + 1);
                 compare(f);
                 remove_range(f, rows[i].lblk, rows[i].lblk + 1);
-                t_assert_row(rows[i].name, f->inode->blocks, 0);
+                t_assert_row(rows[i].name, f->t.inode->blocks, 0);
                 compare(f);
         }
         check_all_free(f);
-        file_close(f, configs[0].name);
+        t_target_close(&f->t, configs[0].name);
         free(f);
 }
 
@@ -250,7 +226,7 @@ static void a_request_ends_with_its_pointer_block(void **state)
         assert_int_equal(allocate(f, 200, 100), 68);
         assert_int_equal(allocate(f, 190, 100), 10);
         check_all_free(f);
-        file_close(f, configs[0].name);
+        t_target_close(&f->t, configs[0].name);
         free(f);
 }
 
@@ -265,12 +241,12 @@ static void what_cannot_be_is_refused(void **state)
         file_open(f, &configs[0]);
         allocate(f, 300, 1);
         h = begin(f, EXT4_INDIRECT_ALLOC_CREDITS, 0);
-        assert_int_equal(ext4_indirect_alloc(h, f->inode, &req, &map), -EEXIST);
-        req.lblk = (uint32_t)ext4_indirect_nr_lblks(f->w.fs);
-        assert_int_equal(ext4_indirect_alloc(h, f->inode, &req, &map), -EFBIG);
+        assert_int_equal(ext4_indirect_alloc(h, f->t.inode, &req, &map), -EEXIST);
+        req.lblk = (uint32_t)ext4_indirect_nr_lblks(f->t.w.fs);
+        assert_int_equal(ext4_indirect_alloc(h, f->t.inode, &req, &map), -EFBIG);
         end(f, h);
         check_all_free(f);
-        file_close(f, configs[0].name);
+        t_target_close(&f->t, configs[0].name);
         free(f);
 }
 
@@ -287,11 +263,11 @@ static void without_space_nothing_changes(void **state)
 
         file_open(f, &configs[0]);
         /* Fill the device but for two or three blocks: four are needed. */
-        while (ret == 0 && ext4_free_clusters(f->w.fs) > 3) {
+        while (ret == 0 && ext4_free_clusters(f->t.w.fs) > 3) {
                 const struct ext4_alloc data = {
-                        .inode = f->inode,
+                        .inode = f->t.inode,
                         .lblk = lblk++,
-                        .len = min_t(uint32_t, ext4_free_clusters(f->w.fs) - 3, 4096),
+                        .len = min_t(uint32_t, ext4_free_clusters(f->t.w.fs) - 3, 4096),
                         .flags = EXT4_ALLOC_DATA | EXT4_ALLOC_POOL | EXT4_ALLOC_RESERVED |
                                  EXT4_ALLOC_NO_WINDOW,
                 };
@@ -302,14 +278,14 @@ static void without_space_nothing_changes(void **state)
                 ret = ext4_balloc(h, &data, &pblk, &len);
                 end(f, h);
         }
-        T_CHECK(ret == 0 && ext4_free_clusters(f->w.fs) == 3);
+        T_CHECK(ret == 0 && ext4_free_clusters(f->t.w.fs) == 3);
         h = begin(f, EXT4_INDIRECT_ALLOC_CREDITS, 0);
-        assert_int_equal(ext4_indirect_alloc(h, f->inode, &req, &map), -ENOSPC);
+        assert_int_equal(ext4_indirect_alloc(h, f->t.inode, &req, &map), -ENOSPC);
         end(f, h);
         compare(f);
-        assert_int_equal(f->inode->blocks, 0);
-        assert_int_equal(ext4_free_clusters(f->w.fs), 3);
-        file_close(f, configs[0].name);
+        assert_int_equal(f->t.inode->blocks, 0);
+        assert_int_equal(ext4_free_clusters(f->t.w.fs), 3);
+        t_target_close(&f->t, configs[0].name);
         free(f);
 }
 
@@ -325,18 +301,18 @@ static void a_pointer_block_that_leads_to_itself_is_damage(void **state)
 
         file_open(f, &configs[0]);
         allocate(f, 268 + 256, 1);
-        memcpy(&top, f->inode->block + EXT4_DIND_BLOCK * sizeof(le32), sizeof(top));
-        h = begin(f, ext4_indirect_remove_credits(f->w.fs) + 1, range.revokes);
-        assert_int_equal(ext4_indirect_read(f->inode, le32_get(top), 0, &buf), 0);
+        memcpy(&top, f->t.inode->block + EXT4_DIND_BLOCK * sizeof(le32), sizeof(top));
+        h = begin(f, ext4_indirect_remove_credits(f->t.w.fs) + 1, range.revokes);
+        assert_int_equal(ext4_indirect_read(f->t.inode, le32_get(top), 0, &buf), 0);
         assert_int_equal(jbd2_get_write(h, buf, &bytes), 0);
         ((le32 *)bytes)[1] = top;
         jbd2_dirty(h, buf);
         buf_put(buf);
-        assert_int_equal(ext4_indirect_remove(h, f->inode, &range), -EUCLEAN);
+        assert_int_equal(ext4_indirect_remove(h, f->t.inode, &range), -EUCLEAN);
         end(f, h);
-        ext4_iput(f->inode);
-        assert_int_equal(t_write_end(&f->w), 0);
-        t_image_free(&f->img);
+        ext4_iput(f->t.inode);
+        assert_int_equal(t_write_end(&f->t.w), 0);
+        t_image_free(&f->t.img);
         free(f);
 }
 
