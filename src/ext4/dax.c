@@ -128,29 +128,16 @@ static enum hold guess(const struct vfs_kiocb *iocb, const struct iov_iter *iter
         return SHARED;
 }
 
-/* B33, B35.  1: go on. */
 static int check(struct dax_write *w)
 {
-        const uint64_t max = ext4_max_size(w->inode);
-        const uint64_t size = vfs_size(&w->inode->vfs);
-        int ret = ext4_may_change(w->inode);
+        int ret = ext4_write_check(w->inode, w->iocb, w->iter, ext4_max_size(w->inode),
+                                   w->hold == EXCLUSIVE);
 
-        if (ret < 0)
+        if (ret <= 0)
                 return ret;
-        if (w->iter->count == 0)
-                return 0;
-        if (w->inode->flags & EXT4_FL_SYNC)
-                w->iocb->flags |= VFS_SYNC | VFS_DSYNC;
-        if (w->iocb->flags & VFS_APPEND) {
-                assert(w->hold == EXCLUSIVE);
-                w->iocb->pos = size;
-        }
-        if (w->iocb->pos >= max)
-                return -EFBIG;
-        iov_iter_truncate(w->iter, max - w->iocb->pos);
         w->pos = w->iocb->pos;
         w->end = w->pos + w->iter->count;
-        w->is_extending = w->end > size || w->end > w->inode->disk_size;
+        w->is_extending = w->end > vfs_size(&w->inode->vfs) || w->end > w->inode->disk_size;
         return 1;
 }
 

@@ -78,32 +78,40 @@ static bool will_extend(const struct write *w)
 
 /* ---- the checks ---- */
 
-/* B33, B35.  1: go on. */
-static int check(struct write *w)
+int ext4_write_check(struct ext4_inode *inode, struct vfs_kiocb *iocb, struct iov_iter *iter,
+                     uint64_t max, bool is_exclusive)
 {
-        struct vfs_kiocb *iocb = w->iocb;
-        uint64_t max = ext4_max_size(w->inode);
-        int ret = ext4_may_change(w->inode);
+        int ret = ext4_may_change(inode);
 
         if (ret < 0)
                 return ret;
-        if (w->iter->count == 0)
+        if (iter->count == 0)
                 return 0;
-        if (w->inode->flags & EXT4_FL_SYNC)
+        if (inode->flags & EXT4_FL_SYNC)
                 iocb->flags |= VFS_SYNC | VFS_DSYNC;
         if (iocb->flags & VFS_APPEND) {
-                if (!w->exclusive)
-                        return -EINVAL; /* will_extend() has seen to it */
-                iocb->pos = vfs_size(&w->inode->vfs);
+                if (!is_exclusive)
+                        return -EINVAL; /* who took the lock has seen to it */
+                iocb->pos = vfs_size(&inode->vfs);
         }
-        if (w->dio)
-                max = round_down_pow2(max, w->inode->fs->block_size);
         if (iocb->pos >= max)
                 return -EFBIG;
-        iov_iter_truncate(w->iter, max - iocb->pos);
-        w->pos = iocb->pos;
+        iov_iter_truncate(iter, max - iocb->pos);
+        return 1;
+}
+
+static int check(struct write *w)
+{
+        const uint32_t bs = w->inode->fs->block_size;
+        const uint64_t max = ext4_max_size(w->inode);
+        int ret = ext4_write_check(w->inode, w->iocb, w->iter,
+                                   w->dio ? round_down_pow2(max, bs) : max, w->exclusive);
+
+        if (ret <= 0)
+                return ret;
+        w->pos = w->iocb->pos;
         w->end = w->pos + w->iter->count;
-        w->is_partial = ((w->pos | w->end) & (w->inode->fs->block_size - 1)) != 0;
+        w->is_partial = ((w->pos | w->end) & (bs - 1)) != 0;
         w->is_extending = w->end > vfs_size(&w->inode->vfs) || w->end > w->inode->disk_size;
         return 1;
 }

@@ -2,7 +2,7 @@
 #ifndef EXT4_WRITE_PATH_H
 #define EXT4_WRITE_PATH_H
 
-/* Between write.c, write_map.c and write_end.c. */
+/* Between write.c, write_map.c and write_end.c; and for dax.c. */
 
 #include "ext4/fsync.h"
 #include "ext4/map_change.h"
@@ -12,6 +12,16 @@
 #include "ext4/truncate.h"
 #include "ext4/write.h"
 #include "ext4/zero.h"
+
+/* ---- write.c ---- */
+
+/*
+ * Under the inode lock: may it be written (B33), and where (B35)?  VFS_APPEND sets iocb->pos,
+ * for which the lock must be exclusive; nothing goes behind `max` bytes.  1: go on; 0: it asks
+ * for nothing; -EFBIG; and as ext4_may_change().
+ */
+must_check int ext4_write_check(struct ext4_inode *inode, struct vfs_kiocb *iocb,
+                                struct iov_iter *iter, uint64_t max, bool is_exclusive);
 
 /* ---- write_map.c ---- */
 
