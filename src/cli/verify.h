@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CLI_VERIFY_H
+#define CLI_VERIFY_H
+
+/* Between verify.c, which reads and compares, and verify_report.c. */
+
+#include "cli/cli.h"
+#include "cli/host.h"
+#include "cli/json.h"
+#include "cli/reader.h"
+#include "cli/speed.h"
+#include "cli/sums.h"
+
+struct verify_options {
+        const char *against;
+        unsigned depth;
+        size_t request_size;
+        bool sums, raw, json;
+};
+
+struct verify_counts {
+        uint64_t files, directories, symlinks, others;
+        uint64_t bytes, extents;
+        uint64_t differences, unreadable;
+};
+
+struct verify {
+        struct cli *cli;
+        const struct verify_options *opt;
+        struct cli_operand *op;
+        struct reader *reader;
+        bool broken; /* the reader is */
+        bool comparing;
+        struct host_tree host;
+        uint8_t *host_buffer; /* of opt->request_size */
+        bool summing;
+        struct sums *sums;
+        struct speed_plan *plan; /* NULL without --raw */
+        json_t *differences;     /* NULL without --json */
+        json_t *json_sums;       /* NULL without --json and --sums */
+        struct verify_counts counts;
+        double seconds;
+};
+
+/* Measure how fast it can be read, if that is wanted, and print what there is to say. */
+void verify_report(struct verify *v);
+
+#endif
