@@ -12,7 +12,7 @@ BUILD := build
 PRODUCT := uext4:executable uext4:static_library uext4:shared_library \
            uext4.3:custom uext4_bdev.3:custom
 FUZZ_SECONDS ?= 60
-BENCH_SIZE ?= 1G
+BENCH_OUT ?= $(BUILD)/bench/results
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
@@ -23,7 +23,9 @@ help: ## show this list
 	@echo
 	@echo '  IMAGE=PATH      with run: read and checksum this image, and write nothing'
 	@echo '  PREFIX=DIR      with install: where to (default /usr/local); DESTDIR is put before it'
-	@echo '  BENCH_SIZE=SIZE with bench: the file of buffered I/O, a multiple of 1M (default $(BENCH_SIZE))'
+	@echo '  BENCH=quick     with bench: small and short, about a minute'
+	@echo '  BENCH_SIZE=SIZE with bench: the large file, a multiple of 1M (default 256M)'
+	@echo '  BENCH_OUT=DIR   with bench: where the results go (default $(BENCH_OUT))'
 	@echo '  FUZZ_SECONDS=N  with fuzz: time for each target (default $(FUZZ_SECONDS))'
 	@echo '  UEXT4_SEED=N    with check, check-long, fuzz: repeat a run that used random numbers'
 
@@ -52,14 +54,12 @@ check-long: ## run every test in the same builds, the slow ones too
 	@scripts/check --long
 
 .PHONY: bench
-bench: ## measure uext4 beside the raw device, the kernel and others, print the tables
+bench: ## measure uext4 beside the raw device, the kernel and fuse2fs: a table, JSON, plots
 	@scripts/install-deps bench
 	@$(MAKE) --no-print-directory build
-	@meson compile -C $(BUILD) bench-buffered
-	@bench/run $(BUILD)/uext4
-	@echo; bench/tree $(BUILD)/uext4
-	@echo; bench/mount $(BUILD)/uext4
-	@echo; bench/buffered $(BUILD)/bench/bench-buffered --size=$(BENCH_SIZE)
+	@meson compile -C $(BUILD) bench-worker
+	@bench/run $(BUILD)/uext4 $(BUILD)/bench/bench-worker --out='$(BENCH_OUT)' \
+	        $(if $(filter quick,$(BENCH)),--quick) $(if $(BENCH_SIZE),--size=$(BENCH_SIZE))
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_SECONDS

@@ -1,101 +1,197 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who is measured beside uext4, and how they are mounted: shared by the programs of bench/."""
+"""Who is measured: each knows how to come by its image, and how bench-worker reaches it.
+
+A contender is `open` for one job at a time, with an empty cache.  What cannot be had here has
+`missing`, the reason; nobody asks it for anything then.
+"""
 import contextlib
-import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 
-# Programs of this folder have no suffix and leave nothing behind.
-sys.dont_write_bytecode = True
-
-KERNEL = "kernel ext4 (loop)"
-FUSE2FS = "fuse2fs"
-MOUNT_SECONDS = 10  # to wait for fuse2fs
+MIB = 1 << 20
+MOUNT_SECONDS = 10  # to wait for a server, or for others who look into a mount
 
 
 def run(*argv, **kwargs):
     return subprocess.run(argv, check=True, capture_output=True, text=True, **kwargs).stdout
 
 
-def scratch_dir(size):
-    """Memory where there is room for so many bytes: the device must not be what is measured."""
-    shm = "/dev/shm"
-    if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > size:
-        return shm
-    print("the images are on disk: too little memory in %s" % shm)
-    return None
-
-
-@contextlib.contextmanager
-def kernel_mount(image, folder, how):
-    os.mkdir(folder)
-    readonly = ["--read-only"] if how == "ro" else []
-    loop = run("losetup", "--find", "--show", "--direct-io=on", *readonly, image).strip()
-    try:
-        run("mount", "-t", "ext4", "-o", how, loop, folder)
-        try:
-            yield folder
-        finally:
-            run("umount", folder)
-    finally:
-        run("losetup", "--detach", loop)
-
-
-@contextlib.contextmanager
-def fuse2fs_mount(image, folder, how):
-    """In the foreground, so that the image is free when it has ended."""
-    unmount = ["umount"] if os.geteuid() == 0 else ["fusermount", "-u"]
-    os.mkdir(folder)
-    # hard_remove: a file that was closed a moment ago is removed, not given a hidden name.
-    with subprocess.Popen(["fuse2fs", "-f", "-o", how + ",hard_remove", image, folder],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                          text=True) as server:
-        late = time.monotonic() + MOUNT_SECONDS
-        while not os.path.ismount(folder) and server.poll() is None and time.monotonic() < late:
-            time.sleep(0.01)
-        if not os.path.ismount(folder):
-            server.kill()
-            raise subprocess.CalledProcessError(server.wait(), server.args,
-                                                stderr=server.stderr.read())
-        try:
-            yield folder
-        finally:
-            run(*unmount, folder)
-
-
-@contextlib.contextmanager
-def uext4_mount(command, image, folder, *options):
-    os.mkdir(folder)
-    run(command, "mount", *options, image, folder)
-    try:
-        yield folder
-    finally:
-        run(command, "umount", folder)
-
-
-def others():
-    """Name, function that mounts, and why it cannot be had here, or None."""
-    why_not_kernel = None if os.geteuid() == 0 else "not root"
-    why_not_fuse2fs = None if shutil.which("fuse2fs") else "not installed"
-    return [(KERNEL, kernel_mount, why_not_kernel), (FUSE2FS, fuse2fs_mount, why_not_fuse2fs)]
-
-
-def left_out(name, why):
-    print("left out: %s: %s" % (name, why))
-
-
 def why_of(error):
     """What a program said that failed."""
-    return (error.stderr or str(error)).strip()
+    lines = (error.stderr or str(error)).strip().splitlines()
+    return lines[-1] if lines else str(error)
 
 
-def fio(path, rw, bs, depth, runtime, *options):
-    """Requests a second of one direct job on a file."""
-    side = "write" if "write" in rw else "read"
-    out = run("fio", "--name=bench", "--filename=" + path, "--ioengine=io_uring", "--direct=1",
-              "--rw=" + rw, "--bs=" + bs, "--iodepth=%d" % depth, "--runtime=%g" % runtime,
-              "--output-format=json", *(["--readonly"] if side == "read" else []), *options)
-    return json.loads(out)["jobs"][0][side]["iops"]
+def unmount(*argv):
+    """Whoever has a look at all mounts makes them busy for a moment."""
+    late = time.monotonic() + MOUNT_SECONDS
+    while True:
+        try:
+            return run(*argv)
+        except subprocess.CalledProcessError as e:
+            if "busy" not in e.stderr or time.monotonic() > late:
+                raise
+        time.sleep(0.02)
+
+
+def copy(source, target):
+    run("cp", "--sparse=always", source, target)
+
+
+class Contender:
+    key = title = ""
+    names = True    # there are directories
+    mounted = True  # programs can use it
+
+    def __init__(self):
+        self.missing = self.why_not()
+
+    def why_not(self):
+        return None
+
+    def prepare(self, image, data):
+        """Have a copy of its own of the image, which has the file `data`, too."""
+        self.image = "%s-%s" % (image, self.key)
+        copy(image, self.image)
+
+    def use(self, image):
+        """For what is not about the usual image."""
+        self.image = image
+        return self
+
+    def forget(self):
+        os.unlink(self.image)
+
+
+class Raw(Contender):
+    """A file of the same size, by the library's code for devices."""
+    key, title = "raw", "raw device"
+    names = mounted = False
+
+    def prepare(self, image, data):
+        self.image = "%s-%s" % (image, self.key)
+        shutil.copy(data, self.image)
+
+    @contextlib.contextmanager
+    def open(self, _cache=None):
+        yield ["raw:" + self.image]
+
+
+class Library(Contender):
+    """The library, with a page cache of so many bytes; None: as large as it is by default."""
+    key, title = "library", "uext4 library"
+    mounted = False
+
+    @contextlib.contextmanager
+    def open(self, cache=None, how="rw"):
+        yield ["lib:" + self.image,
+               "mount=" + (how + ",page_cache=%d" % cache if cache else how)]
+
+
+class Mounted(Contender):
+    """By a program that mounts; `folder` while it is open."""
+
+    @contextlib.contextmanager
+    def open(self, _cache=None, how="rw"):
+        self.folder = self.image + "-mnt"
+        os.mkdir(self.folder)
+        try:
+            with self.mount(how):
+                yield ["sys:" + self.folder]
+        finally:
+            os.rmdir(self.folder)
+
+
+class Uext4Mount(Mounted):
+    key, title = "mount", "uext4 mount"
+
+    def __init__(self, command):
+        self.command = command
+        super().__init__()
+
+    def why_not(self):
+        return None if os.access("/dev/fuse", os.R_OK | os.W_OK) else "no /dev/fuse"
+
+    @contextlib.contextmanager
+    def mount(self, how):
+        run(self.command, "mount", "-o", how, self.image, self.folder)
+        try:
+            yield
+        finally:
+            run(self.command, "umount", self.folder)
+
+
+class Kernel(Mounted):
+    key, title = "kernel", "kernel ext4 (loop)"
+
+    def why_not(self):
+        return None if os.geteuid() == 0 else "not root"
+
+    @contextlib.contextmanager
+    def loop(self, how):
+        readonly = ["--read-only"] if how == "ro" else []
+        device = run("losetup", "--find", "--show", "--direct-io=on", *readonly,
+                     self.image).strip()
+        try:
+            yield device
+        finally:
+            run("losetup", "--detach", device)
+
+    @contextlib.contextmanager
+    def mount(self, how):
+        with self.loop(how) as device:
+            run("mount", "-t", "ext4", "-o", how, device, self.folder)
+            try:
+                yield
+            finally:
+                unmount("umount", self.folder)
+
+
+class Fuse2fs(Mounted):
+    key = title = "fuse2fs"
+
+    def why_not(self):
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            return "no /dev/fuse"
+        return None if shutil.which("fuse2fs") else "not installed"
+
+    @contextlib.contextmanager
+    def mount(self, how):
+        """In the foreground, so that the image is free when it has ended."""
+        how_to_end = ["umount"] if os.geteuid() == 0 else ["fusermount", "-u"]
+        # hard_remove: a file that was closed a moment ago is removed, not given a hidden name.
+        with subprocess.Popen(["fuse2fs", "-f", "-o", how + ",hard_remove", self.image,
+                               self.folder], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True) as server:
+            late = time.monotonic() + MOUNT_SECONDS
+            while (not os.path.ismount(self.folder) and server.poll() is None
+                   and time.monotonic() < late):
+                time.sleep(0.01)
+            if not os.path.ismount(self.folder):
+                server.kill()
+                raise subprocess.CalledProcessError(server.wait(), server.args,
+                                                    stderr=server.stderr.read())
+            try:
+                yield
+            finally:
+                unmount(*how_to_end, self.folder)
+
+
+def all_of(command):
+    """In the order of the table's columns."""
+    return [Raw(), Library(), Uext4Mount(command), Kernel(), Fuse2fs()]
+
+
+def prepare_all(contenders, image, data):
+    """Their images; who cannot open his is missing from now on."""
+    for party in contenders:
+        if party.missing:
+            continue
+        try:
+            party.prepare(image, data)
+            with party.open():
+                pass
+        except subprocess.CalledProcessError as e:
+            party.missing = why_of(e)

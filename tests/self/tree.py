@@ -11,7 +11,7 @@ SKIPPED_FOLDERS = re.compile(r"^(\.git|build.*|__pycache__|corpus)$")
 CODE_SUFFIXES = {".c", ".h", ".cc", ".py", ".sh", ".build"}
 CODE_NAMES = {"Makefile", "meson.build", "meson_options.txt", "meson.options", "run", ".clang-format",
               ".gitignore"}
-CODE_FOLDERS = {"scripts"}  # programs without a suffix
+CODE_FOLDERS = {"scripts", "bench"}  # programs without a suffix
 PROSE_SUFFIXES = {".md", ".1", ".3", ".5", ".7"}
 
 C_TOKEN = re.compile(
