@@ -10,8 +10,10 @@
  * from the pool.  Which free clusters it will be is not known before the data is written.
  *
  *  I1  What is promised is not allocated: a cluster of a file has a promise, or blocks, or
- * neither. I2  Each promise is backed by a cluster that can be given out at once: not by one
- * that was freed by a transaction that is not durable.
+ *      neither.
+ *
+ *  I2  Each promise is backed by a cluster that can be given out at once: not by one that was
+ *      freed by a transaction that is not durable.
  *
  * ext4_map_alloc() and ext4_map_alloc_indirect() keep I1 by themselves, whoever calls them:
  * what they allocate for a cluster with a promise is paid for by that, needs no flag, and does
