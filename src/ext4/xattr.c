@@ -112,6 +112,9 @@ static const uint8_t *check_list(const struct ext4_where *at, const struct run *
                         return p + sizeof(le32);
                 if (left < sizeof(*entry) || left < entry_size(entry))
                         return bad_list(at, "an entry ends outside");
+                /* With its value elsewhere it would be four zeros: the end. */
+                if (entry->e_name_len == 0 && entry->e_name_index == 0)
+                        return bad_list(at, "an entry without a name");
                 if (memchr(name_of(entry), '\0', entry->e_name_len))
                         return bad_list(at, "a zero byte in a name");
                 p += entry_size(entry);

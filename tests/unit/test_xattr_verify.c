@@ -256,6 +256,22 @@ static void list_must_end_inside(void **state)
         assert_int_equal(ext4_xattr_ibody_check(&at, ibody, 4), -EUCLEAN);
 }
 
+/* Packed anew, with its value elsewhere, it would end the list. */
+static void entry_that_looks_like_the_end_is_damage(void **state)
+{
+        const struct ext4_where at = {.fs = &fs, .ino = T_INO};
+        struct t_run run;
+
+        for (uint8_t index = 0; index < 2; index++) {
+                t_setup(0);
+                run = t_ibody();
+                t_add(&run, index, "", "value", 5);
+                t_add(&run, EXT4_XATTR_INDEX_USER, "behind", "", 0);
+                assert_int_equal(ext4_xattr_ibody_check(&at, ibody, sizeof(ibody)),
+                                 index == 0 ? -EUCLEAN : 0);
+        }
+}
+
 static void space_without_magic_holds_nothing(void **state)
 {
         const struct ext4_where at = {.fs = &fs, .ino = T_INO};
@@ -618,6 +634,7 @@ int main(void)
                 cmocka_unit_test(block_fields_are_checked),
                 cmocka_unit_test(block_checksum_covers_its_number),
                 cmocka_unit_test(list_must_end_inside),
+                cmocka_unit_test(entry_that_looks_like_the_end_is_damage),
                 cmocka_unit_test(space_without_magic_holds_nothing),
                 cmocka_unit_test(get_looks_in_the_inode_then_in_the_block),
                 cmocka_unit_test(list_is_what_users_see_in_stored_order),
