@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A short run of a libFuzzer target.
 
-usage: smoke.py image|write|journal|canary PROGRAM CORPUS
+usage: smoke.py image|write|journal|dir|xattr|extent|canary PROGRAM CORPUS
 
-`image`, `write` and `journal` must run clean.  `canary` has a crash planted in it and
-must find it: that is what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds
-the fuzzer.  Where libFuzzer leaves a failing input, the output names it and the command that
-repeats it.
+All must run clean, but for `canary`, which has a crash planted in it and must find it: that is
+what the silence of the others is worth.  UEXT4_SEED (1 when not set) seeds the fuzzer.  Where
+libFuzzer leaves a failing input, the output names it and the command that repeats it.
 """
 
 import os
@@ -17,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 # Executions, not seconds: with the same seed a fast machine and a slow one look at the same.
-RUNS = {"image": 3000, "write": 1000, "journal": 6000, "canary": 100000}
+RUNS = {"image": 3000, "write": 1000, "journal": 6000, "dir": 500, "xattr": 800, "extent": 500,
+        "canary": 100000}
 LONG = 20  # times as many with UEXT4_LONG
 CANARY_SAYS = "the canary was found"
 
