@@ -220,15 +220,31 @@ void ext4_bfree_map(struct jbd2_handle *h, const struct ext4_alloc *req, ext4_fs
                 ext4_delayed_return_node(req->inode);
 }
 
-/* Allocate a node near the block `goal`.  When it fails nothing has changed. */
-static int new_node(struct jbd2_handle *h, struct ext4_inode *inode, ext4_fsblk_t goal,
+/* A block of the path that is said to be free: writing another node there would change what the
+ * caller stands on. */
+static int check_not_on_path(const struct ext4_extent_path *path, ext4_fsblk_t blk)
+{
+        const struct ext4_where at = ext4_at(path->inode, blk);
+
+        for (unsigned k = 1; k <= path->depth; k++)
+                if (path->level[k].buf->blk == blk)
+                        return ext4_corrupt(&at, "extent node: its block was free");
+        return 0;
+}
+
+/* Allocate a node near the block `goal`.  When it fails nothing has changed, but that a block
+ * which is in use is not free any more. */
+static int new_node(struct jbd2_handle *h, struct ext4_extent_path *path, ext4_fsblk_t goal,
                     unsigned depth, unsigned alloc_flags, struct new_node *ret_node)
 {
+        struct ext4_inode *inode = path->inode;
         struct ext4_alloc req = {.inode = inode, .goal = goal, .len = 1, .flags = alloc_flags};
         ext4_fsblk_t blk;
         uint32_t len;
         int ret = ext4_balloc_map(h, &req, &blk, &len);
 
+        if (ret == 0)
+                ret = check_not_on_path(path, blk);
         if (ret < 0)
                 return ret;
         ret = create_node(h, inode->fs, blk, depth, ret_node);
@@ -276,7 +292,7 @@ static int grow(struct jbd2_handle *h, struct ext4_extent_path *path, unsigned a
 
         if (path->depth == EXT4_EXTENT_MAX_DEPTH)
                 return -EFBIG;
-        ret = new_node(h, path->inode, goal, path->depth, alloc_flags, &node);
+        ret = new_node(h, path, goal, path->depth, alloc_flags, &node);
         if (ret < 0)
                 return ret;
         ext4_node_move_tail(root, 0, node.eh);
@@ -300,8 +316,8 @@ static int split_below(struct jbd2_handle *h, struct ext4_extent_path *path, uns
         if (ret == 0)
                 ret = ext4_path_begin(h, path, k + 1, EXT4_KEY_STAYS);
         if (ret == 0)
-                ret = new_node(h, path->inode, down->buf->blk, ext4_node_depth(down->eh),
-                               alloc_flags, &node);
+                ret = new_node(h, path, down->buf->blk, ext4_node_depth(down->eh), alloc_flags,
+                               &node);
         if (ret < 0)
                 return ret;
         ext4_node_move_tail(down->eh, ext4_node_split_point(down->eh, pos), node.eh);
