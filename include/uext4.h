@@ -57,7 +57,7 @@ UEXT4_API const char *uext4_version(void);
  *   nocsum             check structures, not checksums: a rescue from a damaged
  *                      image (not with rw)
  *   journal_path=URI   the external journal of this file system
- *   meta_cache=BYTES   bound of the metadata cache's memory (default 8M); K, M, G
+ *   meta_cache=BYTES   bound of the metadata cache's memory (default 32M); K, M, G
  *   page_cache=BYTES   bound of the memory for files' contents (default 256M, at least 1M); K,
  *                      M, G.  A quarter of it may be dirty before it is written back, a half
  *                      before writers wait

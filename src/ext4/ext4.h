@@ -97,7 +97,7 @@ struct ext4_mount_options {
         uint32_t resuid, resgid; /* who may use the reserved blocks, beside root */
 };
 
-#define EXT4_DEFAULT_META_CACHE (8u << 20)
+#define EXT4_DEFAULT_META_CACHE (32u << 20)
 #define EXT4_NR_SAID            256
 
 struct ext4_fs {
@@ -316,6 +316,7 @@ struct ext4_es {
         struct rwsem lock;        /* RANK_MAP_CACHE */
         struct ext4_es_tree tree; /* [lock] */
         uint32_t nr;              /* [lock] */
+        ext4_lblk_t hand;         /* [lock] where forgetting goes on */
         _Atomic uint64_t seq;     /* changes of the map; written under map lock and lock */
 };
 
@@ -323,6 +324,9 @@ void ext4_es_init(struct ext4_es *es);
 
 /* Forget everything; `total` is the mount's count of entries. */
 void ext4_es_clear(struct ext4_es *es, _Atomic uint64_t *total);
+
+/* Forget `nr` entries at most, going on behind those that went the last time. */
+void ext4_es_shrink(struct ext4_es *es, uint32_t nr, _Atomic uint64_t *total);
 
 /* The entry that covers lblk.  Shared lock only. */
 bool ext4_es_lookup(struct ext4_es *es, ext4_lblk_t lblk, struct ext4_map *ret_map);

@@ -26,6 +26,7 @@ void ext4_es_init(struct ext4_es *es)
         rwsem_init(&es->lock, RANK_MAP_CACHE);
         RB_INIT(&es->tree);
         es->nr = 0;
+        es->hand = 0;
         atomic_init(&es->seq, 0);
 }
 
@@ -46,6 +47,26 @@ void ext4_es_clear(struct ext4_es *es, _Atomic uint64_t *total)
                 next = RB_NEXT(ext4_es_tree, &es->tree, e);
                 remove_locked(es, e, total);
         }
+        rwsem_write_unlock(&es->lock);
+}
+
+void ext4_es_shrink(struct ext4_es *es, uint32_t nr, _Atomic uint64_t *total)
+{
+        struct ext4_es_entry *e;
+
+        rwsem_write_lock(&es->lock);
+        e = RB_NFIND(ext4_es_tree, &es->tree,
+                     &(struct ext4_es_entry){.map = {.lblk = es->hand}});
+        for (; nr > 0 && es->nr > 0; nr--) {
+                struct ext4_es_entry *next;
+
+                if (!e)
+                        e = RB_MIN(ext4_es_tree, &es->tree);
+                next = RB_NEXT(ext4_es_tree, &es->tree, e);
+                remove_locked(es, e, total);
+                e = next;
+        }
+        es->hand = e ? e->map.lblk : 0;
         rwsem_write_unlock(&es->lock);
 }
 

@@ -10,6 +10,10 @@
 /* All entries of a mount together; about 50 bytes each. */
 #define MAX_CACHED_EXTENTS (256u << 10)
 
+/* How many of one inode go at a time: enough that it is rare, and so few that it takes no time
+ * that somebody would notice. */
+#define FORGOTTEN_AT_ONCE 1024
+
 /* ---- blocks ---- */
 
 /* The mapping from lblk on. */
@@ -31,8 +35,8 @@ int ext4_map_lookup_locked(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned 
         return ext4_indirect_lookup(inode, lblk, flags, ret_map);
 }
 
-/* Keep the mount's memory bounded: first what unused inodes know goes, then what this one
- * knows. */
+/* Keep the mount's memory bounded: first what unused inodes know goes, then some of what this
+ * one knows. */
 static void bound_cache(struct ext4_inode *inode)
 {
         struct ext4_fs *fs = inode->fs;
@@ -42,8 +46,8 @@ static void bound_cache(struct ext4_inode *inode)
                 return;
         ext4_inode_table_trim(fs->inodes);
         if (atomic_load_explicit(&fs->nr_cached_extents, memory_order_relaxed) >=
-            MAX_CACHED_EXTENTS / 2)
-                ext4_es_clear(&inode->es, &fs->nr_cached_extents);
+            MAX_CACHED_EXTENTS)
+                ext4_es_shrink(&inode->es, FORGOTTEN_AT_ONCE, &fs->nr_cached_extents);
 }
 
 /* Ask the map itself, and remember the answer while the map cannot change. */

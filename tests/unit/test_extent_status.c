@@ -248,6 +248,35 @@ static void clear_forgets_and_counts_down(void **state)
         cache_done(&c);
 }
 
+static void shrinking_goes_round(void **state)
+{
+        struct cache c;
+
+        cache_init(&c);
+        atomic_store(&c.total, 5); /* those of other inodes */
+        for (uint32_t i = 0; i < 10; i++)
+                insert(&c, 2 * i, 1, 7, EXT4_MAP_WRITTEN);
+        ext4_es_shrink(&c.es, 4, &c.total);
+        assert_int_equal(c.es.nr, 6);
+        assert_int_equal(atomic_load(&c.total), 11);
+        for (uint32_t i = 0; i < 10; i++) {
+                if (i < 4)
+                        assert_unknown(&c, 2 * i);
+                else
+                        assert_found(&c, 2 * i,
+                                     (struct ext4_map){2 * i, 1, 7, EXT4_MAP_WRITTEN});
+        }
+        insert(&c, 0, 1, 7, EXT4_MAP_WRITTEN); /* what came back is the last to go */
+        ext4_es_shrink(&c.es, 6, &c.total);
+        assert_int_equal(c.es.nr, 1);
+        assert_found(&c, 0, (struct ext4_map){0, 1, 7, EXT4_MAP_WRITTEN});
+        ext4_es_shrink(&c.es, 6, &c.total);
+        ext4_es_shrink(&c.es, 6, &c.total);
+        assert_int_equal(atomic_load(&c.total), 5);
+        atomic_store(&c.total, 0);
+        cache_done(&c);
+}
+
 static void without_memory_it_knows_less_but_nothing_wrong(void **state)
 {
         struct cache c;
@@ -558,6 +587,7 @@ int main(void)
                 cmocka_unit_test(larger_fact_replaces_its_pieces),
                 cmocka_unit_test(hole_of_a_whole_file_is_one_entry),
                 cmocka_unit_test(clear_forgets_and_counts_down),
+                cmocka_unit_test(shrinking_goes_round),
                 cmocka_unit_test(without_memory_it_knows_less_but_nothing_wrong),
                 cmocka_unit_test(random_facts_stay_true),
                 cmocka_unit_test(forgetting_the_middle_keeps_both_ends),
