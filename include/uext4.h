@@ -135,6 +135,21 @@ UEXT4_API int uext4_unmount(struct uext4_fs *fs);
  */
 UEXT4_API int uext4_statfs(struct uext4_fs *fs, struct statvfs *ret_st);
 
+/*
+ * As the ioctl FITRIM of fstrim(8): tell the device which blocks are free of the bytes [start,
+ * start + len), in free extents of at least minlen bytes; len UINT64_MAX: to the end.
+ * *ret_trimmed: how many bytes the device was told of.  Group by group, while others go on: who
+ * allocates is given none of the extent that the device is at, and waits for it if there is
+ * nothing else.  What has been freed and is not durable yet is left out: uext4_syncfs() before.
+ * What was trimmed before is trimmed again.
+ *
+ * -EINVAL: start behind the end, len less than a block, minlen more than a block group;
+ * -EOPNOTSUPP: the device does not do it; -EROFS for a mount that does not write, -EIO,
+ * -ENOMEM.
+ */
+UEXT4_API int uext4_trim(struct uext4_fs *fs, uint64_t start, uint64_t len, uint64_t minlen,
+                         uint64_t *ret_trimmed);
+
 /* What the superblock says, for people. */
 struct uext4_info {
         uint32_t block_size;   /* bytes */

@@ -66,6 +66,7 @@ extern const struct cli_command cli_stat;
 extern const struct cli_command cli_stats;
 extern const struct cli_command cli_tar;
 extern const struct cli_command cli_touch;
+extern const struct cli_command cli_trim;
 extern const struct cli_command cli_truncate;
 extern const struct cli_command cli_umount;
 extern const struct cli_command cli_verify;

@@ -15,12 +15,12 @@
 #include "cli/mount_helper.h"
 
 static const struct cli_command *const commands[] = {
-        &cli_info,   &cli_ls,     &cli_stat,     &cli_cat,       &cli_find,     &cli_du,
-        &cli_df,     &cli_get,    &cli_put,      &cli_tar,       &cli_cp,       &cli_mv,
-        &cli_ln,     &cli_rm,     &cli_mkdir,    &cli_chmod,     &cli_chown,    &cli_chattr,
-        &cli_touch,  &cli_attr,   &cli_truncate, &cli_fallocate, &cli_sh,       &cli_map,
-        &cli_bench,  &cli_verify, &cli_journal,  &cli_recover,   &cli_exercise, &cli_mount,
-        &cli_umount, &cli_stats,
+        &cli_info,  &cli_ls,     &cli_stat,   &cli_cat,      &cli_find,      &cli_du,
+        &cli_df,    &cli_get,    &cli_put,    &cli_tar,      &cli_cp,        &cli_mv,
+        &cli_ln,    &cli_rm,     &cli_mkdir,  &cli_chmod,    &cli_chown,     &cli_chattr,
+        &cli_touch, &cli_attr,   &cli_trim,   &cli_truncate, &cli_fallocate, &cli_sh,
+        &cli_map,   &cli_bench,  &cli_verify, &cli_journal,  &cli_recover,   &cli_exercise,
+        &cli_mount, &cli_umount, &cli_stats,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -10,7 +10,7 @@
  *   2. at the goal: whatever is free there continues what the file has;
  *   3. from the goal's group on round all groups, a run that takes the request and a window
  *      behind it; then one that takes the request; then the longest ones left;
- *   4. again, after all windows were dropped.
+ *   4. again, after all windows were dropped, and while nothing is being trimmed.
  *
  * Which groups can have a run of some length is known without their locks as an upper bound; so
  * a round over many groups is cheap, and only promising ones are locked and loaded.
@@ -121,6 +121,7 @@ int ext4_balloc_new(struct ext4_fs *fs)
         }
         for (unsigned i = 0; i < EXT4_NR_DESC_LOCKS; i++)
                 mtx_init_named(&b->desc_locks[i], RANK_LEAF, "group descriptor");
+        mtx_init_named(&b->trim_lock, RANK_TRIM, "trim");
         init_reserves(b);
         fs->balloc = b;
         ret = add_groups(fs);
@@ -142,6 +143,7 @@ void ext4_balloc_free(struct ext4_fs *fs)
         }
         for (unsigned i = 0; i < EXT4_NR_DESC_LOCKS; i++)
                 mtx_done(&b->desc_locks[i]);
+        mtx_done(&b->trim_lock);
         ext4_zones_done(&b->zones);
         mem_free(b->groups);
         mem_free(b);
@@ -474,15 +476,15 @@ static uint32_t want_of(const struct search *s)
 }
 
 /*
- * What was claimed is there, but it may be in windows; and while these are dropped and groups
- * are looked at one by one, others may move theirs to where one was.  What is promised is
- * not given up so soon.
+ * What was claimed is there, but it may be in windows, or being trimmed; and while windows are
+ * dropped and groups are looked at one by one, others may move theirs to where one was.  What
+ * is promised is not given up so soon.
  */
 static bool may_search_again(struct search *s)
 {
         if (s->nr_again++ >= AGAIN_MOST)
                 return false;
-        if (s->fs->balloc->nr_windows > 0)
+        if (s->nr_again == 1 || s->fs->balloc->nr_windows > 0)
                 return true;
         return (s->req->flags & EXT4_ALLOC_DELAYED) && s->err == 0;
 }
@@ -499,7 +501,9 @@ static int find_and_take(struct search *s)
         while (ret == 0 && may_search_again(s)) {
                 ext4_windows_drop_all(s->fs);
                 s->want = s->need;
+                ext4_trim_pause(s->fs);
                 ret = search(s);
+                ext4_trim_resume(s->fs);
         }
         if (ret == 0)
                 ret = s->err ? s->err : -ENOSPC;

@@ -120,6 +120,19 @@ static inline uint32_t ext4_bfree_revokes(uint32_t len, unsigned flags)
         return flags & EXT4_FREE_META ? len : 0;
 }
 
+/* ---- trimming (trim.c) ---- */
+
+/*
+ * Discard what is free of the bytes [start, start + len), in runs of at least `least` bytes.
+ * *ret_bytes: how many were.  Only what could be given out now, and nobody is given any of it
+ * while the device is at it.  The caller has no handle open.
+ *
+ * -EINVAL: start behind the end, less than a block, runs longer than a group; -EOPNOTSUPP of
+ * the device; -EROFS, -EIO, -ENOMEM.
+ */
+must_check int ext4_trim(struct ext4_fs *fs, uint64_t start, uint64_t len, uint64_t least,
+                         uint64_t *ret_bytes);
+
 /* ---- counting ---- */
 
 /* Clusters that are free on disk, as of all that was done so far, and not promised to data in

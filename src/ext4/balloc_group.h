@@ -7,7 +7,7 @@
  *
  * Invariants of a group, under its lock:
  *  I1  While `loaded`, `space` is what may be given out: clear in the bitmap, and neither
- *      freed by a transaction that is not durable nor in a window.
+ *      freed by a transaction that is not durable, nor in a window, nor being trimmed.
  *  I2  A run of such a kind is one of `nr_promised`; while there are any the group stays
  *      loaded, and `space` has room for them to come back.
  *  I3  A group that is bad has no space and is never changed again.
@@ -68,6 +68,7 @@ struct ext4_balloc {
         _Atomic uint64_t space_bytes;    /* memory of all spaces */
         _Atomic uint32_t trim_hand;      /* where the next search for memory begins */
         _Atomic bool no_discard;         /* the device has refused */
+        struct mtx trim_lock;            /* RANK_TRIM; see trim.c */
 
         /* Bytes of the descriptors, RANK_LEAF: readers do not hold the group's lock. */
         struct mtx desc_locks[EXT4_NR_DESC_LOCKS];
@@ -114,6 +115,14 @@ must_check uint64_t ext4_clusters_claim(struct ext4_balloc *b, uint64_t least, u
 /* Give clusters back that were claimed.  Take some that are used already. */
 void ext4_clusters_give(struct ext4_balloc *b, uint64_t nr);
 void ext4_clusters_charge(struct ext4_balloc *b, uint64_t nr);
+
+/* ---- discarding (trim.c) ---- */
+
+must_check int ext4_discard_run(struct ext4_fs *fs, ext4_group_t group, struct group_run run);
+
+/* In between nothing is out of its group's space in order to be trimmed. */
+void ext4_trim_pause(struct ext4_fs *fs);
+void ext4_trim_resume(struct ext4_fs *fs);
 
 /* ---- one group (balloc_group.c); the caller holds its lock ---- */
 

@@ -20,11 +20,7 @@ static void discard(const struct ext4_freed *f)
         struct ext4_fs *fs = f->fs;
 
         for (uint32_t i = 0; i < f->clusters.nr && !fs->balloc->no_discard; i++) {
-                struct group_run run = f->clusters.runs[i];
-                uint64_t pos = ext4_cluster_block(fs, f->group, run.start) << fs->block_bits;
-                uint64_t len = (uint64_t)run.len << (fs->cluster_bits + fs->block_bits);
-                uint64_t end = fs->nr_blocks << fs->block_bits;
-                int ret = uext4_bdev_discard(fs->vfs.dev, pos, min_t(uint64_t, len, end - pos));
+                int ret = ext4_discard_run(fs, f->group, f->clusters.runs[i]);
 
                 if (ret == -EOPNOTSUPP)
                         fs->balloc->no_discard = true;

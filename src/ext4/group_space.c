@@ -162,6 +162,18 @@ struct group_run group_space_at(const struct group_space *s, uint32_t at)
         return (struct group_run){at, end_of(s->runs[i]) - at};
 }
 
+struct group_run group_space_next(const struct group_space *s, struct group_run range)
+{
+        uint32_t i = find(s, range.start);
+        uint32_t start;
+
+        if (i == s->nr || s->runs[i].start >= end_of(range))
+                return (struct group_run){};
+        start = max_t(uint32_t, s->runs[i].start, range.start);
+        return (struct group_run){start,
+                                  min_t(uint32_t, end_of(s->runs[i]), end_of(range)) - start};
+}
+
 bool group_space_overlaps(const struct group_space *s, struct group_run run)
 {
         uint32_t i = find(s, run.start);

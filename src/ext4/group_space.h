@@ -52,6 +52,9 @@ void group_space_take(struct group_space *s, struct group_run run);
 /* What is in the set from `at` on without a gap; len 0: not even that. */
 struct group_run group_space_at(const struct group_space *s, uint32_t at);
 
+/* The first run with anything in the range, cut to that; len 0: none. */
+struct group_run group_space_next(const struct group_space *s, struct group_run range);
+
 /* Whether anything of it is in the set. */
 bool group_space_overlaps(const struct group_space *s, struct group_run run);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * ioctl(2): flags, projects, generation, shutting down.
+ * ioctl(2): flags, projects, generation, trimming, shutting down.
  *
  * The kernel copies the caller's structure as the number of the request says (direction and
  * size), and no more.  FIEMAP does not come here: the kernel answers it for FUSE itself.
@@ -82,6 +82,22 @@ static int get(struct srv_request *rq, struct srv_node *node, uint32_t cmd)
         }
 }
 
+/* fstrim(8). */
+static int trim(struct srv_request *rq)
+{
+        struct fstrim_range range;
+        uint64_t trimmed;
+        int ret = srv_is_admin(rq) ? argument(rq, &range, sizeof(range)) : -EPERM;
+
+        if (ret == 0)
+                ret = uext4_trim(rq->server->fs, range.start, range.len, range.minlen,
+                                 &trimmed);
+        if (ret < 0)
+                return ret;
+        range.len = trimmed;
+        return reply(rq, &range, sizeof(range));
+}
+
 /*
  * The end of all changes, as tests and clusters ask for it.  How is in the caller's memory, and
  * not in the request: so everything is made durable first, which two of the three ways have,
@@ -115,6 +131,8 @@ int srv_op_ioctl(struct srv_request *rq)
                 return set_flags(rq, node);
         case FS_IOC_FSSETXATTR:
                 return set_fsxattr(rq, node);
+        case FITRIM:
+                return trim(rq);
         case PROTO_IOC_SHUTDOWN:
                 return shut_down(rq);
         default:

@@ -2,6 +2,7 @@
 
 /* What changes a file system: sizes and space of files. */
 
+#include "ext4/balloc.h"
 #include "ext4/fallocate.h"
 #include "ext4/fsync.h"
 #include "ext4/truncate.h"
@@ -19,6 +20,12 @@ int uext4_truncate(struct uext4_file *file, uint64_t size)
 int uext4_fallocate(struct uext4_file *file, int mode, uint64_t pos, uint64_t len)
 {
         return file->writes ? ext4_fallocate(file->inode, mode, pos, len) : -EBADF;
+}
+
+int uext4_trim(struct uext4_fs *fs, uint64_t start, uint64_t len, uint64_t minlen,
+               uint64_t *ret_trimmed)
+{
+        return ext4_trim(fs->ext4, start, len, minlen, ret_trimmed);
 }
 
 int uext4_syncfs(struct uext4_fs *fs)

@@ -32,6 +32,7 @@ enum lock_rank {
         RANK_PAGES = 52,        /* vfs: the folios of one file */
         RANK_MAP = 60,          /* the map lock: block map of one inode */
         RANK_MAP_CACHE = 61,    /* its extent status cache */
+        RANK_TRIM = 65,         /* ext4: free space that is being discarded */
         RANK_GROUP = 70,
         RANK_ORPHAN = 71,        /* ext4: the orphans of a mount */
         RANK_SUPER = 72,         /* ext4: the superblock's bytes */

@@ -7,6 +7,7 @@ twice: by `uext4 cat` and by debugfs.  The random cases compare it with a model,
 that the file should have.
 """
 
+import os
 import random
 import subprocess
 
@@ -101,6 +102,52 @@ def on_every_config(test):
                 test(self, name, options)
     run.__name__ = test.__name__
     return run
+
+
+class Trim(Change):
+    """What the device is told of is what dumpe2fs has as free: in a file, holes."""
+
+    def free_ranges(self, size):
+        """(start, end) of the free blocks, in bytes; blocks of 4096."""
+        out = subprocess.run(["dumpe2fs", str(self.image)], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, check=True).stdout.decode()
+        for line in out.splitlines():
+            if not line.startswith("  Free blocks: "):
+                continue
+            for run in filter(None, line.split(": ")[1].split(", ")):
+                first, _, last = run.partition("-")
+                yield int(first) * size, (int(last or first) + 1) * size
+
+    def test_free_blocks_become_holes(self):
+        write(self.tree / "f", pattern(1_000_000))
+        self.make(size="40M", options=["-b", "4096"])
+        ranges = list(self.free_ranges(4096))
+        before = bytearray(self.image.read_bytes())
+        for start, end in ranges:
+            before[start:end] = b"j" * (end - start)
+        self.image.write_bytes(before)
+        full = os.stat(self.image).st_blocks
+        free = sum(end - start for start, end in ranges)
+        self.assertEqual(self.ok("trim", "-v", self.image).out,
+                         f"{self.image}: {free / (1 << 20):.1f} MiB ({free} bytes) trimmed\n")
+        # All of these bytes, and so no others.
+        after = self.image.read_bytes()
+        for start, end in ranges:
+            self.assertEqual(after[start:end].count(0), end - start)
+        self.assertLess(os.stat(self.image).st_blocks, full - free // 512 * 9 // 10)
+        self.holds("/f", pattern(1_000_000))
+        self.clean()
+
+    def test_ranges(self):
+        self.make(size="40M", options=["-b", "4096"])
+        _, end = list(self.free_ranges(4096))[-1]
+        self.assertIn("(1048576 bytes)", self.ok("trim", "-v", f"--offset={end - (1 << 20)}", "-l",
+                                                 "1M", self.image).out)
+        self.assertIn("(0 bytes)", self.ok("trim", "-v", f"--offset={end - (1 << 20)}", "-m", "2M",
+                                           self.image).out)
+        self.assertEqual(self.ok("trim", self.image).out, "")
+        self.fails("trim", "--offset=1G", self.image, saying="behind the end")
+        self.clean()
 
 
 class Truncate(Change):

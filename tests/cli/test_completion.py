@@ -31,7 +31,7 @@ class Bash(harness.Case):
 
     def test_commands(self):
         self.assertIn("truncate", self.press("uext4 "))
-        self.assertEqual(sorted(self.press("uext4 tr")), ["truncate"])
+        self.assertEqual(sorted(self.press("uext4 tr")), ["trim", "truncate"])
 
     def test_options(self):
         found = self.press("uext4 fallocate --")

@@ -8,7 +8,7 @@ import harness
 from harness import UEXT4, debugfs, uext4, write
 
 COMMANDS = ["info", "ls", "stat", "cat", "get", "map", "bench", "verify", "journal", "recover",
-            "put", "truncate", "fallocate", "rm", "exercise", "find", "du", "df", "tar", "cp", "mv",
+            "put", "trim", "truncate", "fallocate", "rm", "exercise", "find", "du", "df", "tar", "cp", "mv",
             "ln", "mkdir", "chmod", "chown", "chattr", "touch", "attr", "sh", "mount", "umount", "stats"]
 
 

@@ -15,8 +15,8 @@ import threading
 import time
 
 import mounting
-from calls import (APPEND, AT_FDCWD, BLOCK, COLLAPSE, EXCHANGE, FSGETXATTR, GETVERSION, IMMUTABLE,
-                   INSERT, KEEP_SIZE, NODUMP, NOREPLACE, PUNCH, ROOT, SHUTDOWN, WHITEOUT, ZERO,
+from calls import (APPEND, AT_FDCWD, BLOCK, COLLAPSE, EXCHANGE, FITRIM, FSGETXATTR, GETVERSION,
+                   IMMUTABLE, INSERT, KEEP_SIZE, NODUMP, NOREPLACE, PUNCH, ROOT, SHUTDOWN, WHITEOUT, ZERO,
                    Aio, Operations, acl, aligned, as_user, call, fallocate, flags_of, opened,
                    read_direct, rename, set_flags, write_direct)
 from mounting import LONG, run
@@ -254,6 +254,36 @@ class Attributes(Operations):
             f.write(b"more")
         set_flags(path, old)
         self.assertEqual(path.read_bytes(), b"textmore")
+
+    def test_trimming(self):
+        """What was removed is no longer in the image's file, once that is durable."""
+        path = self.path("a", os.urandom(16 << 20))
+        with opened(path, os.O_RDONLY) as fd:
+            os.fsync(fd)
+        os.unlink(path)
+        full = os.stat(self.case.image).st_blocks
+
+        def trim(start=0, length=2**64 - 1, least=0):
+            with opened(self.at, os.O_RDONLY) as fd:
+                done = fcntl.ioctl(fd, FITRIM, struct.pack("QQQ", start, length, least))
+            return struct.unpack("QQQ", done)[1]
+
+        def is_smaller():
+            with opened(self.path("b"), os.O_CREAT | os.O_WRONLY) as fd:
+                os.write(fd, b"b")
+                os.fsync(fd)
+            trim()
+            # The journal takes more, as long as it has not been used up once.
+            return os.stat(self.case.image).st_blocks <= full - (8 << 20) // 512
+
+        self.assertTrue(mounting.wait_until(is_smaller))
+        self.assertLess(trim(length=32 << 20), trim())
+        self.fails(errno.EINVAL, trim, 1 << 40)
+        self.fails(errno.EINVAL, trim, 0, 100)
+        if ROOT:
+            self.assertEqual(as_user(1, trim), -errno.EPERM)
+        done = run("fstrim", "-v", self.case.at)
+        self.assertEqual((done.status, done.err), (0, ""))
 
     def test_shutting_down(self):
         path = self.path("a", b"text")
