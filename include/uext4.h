@@ -129,6 +129,25 @@ UEXT4_API int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_
  */
 UEXT4_API int uext4_unmount(struct uext4_fs *fs);
 
+enum uext4_shutdown {
+        UEXT4_SHUTDOWN_SYNC = 0, /* make everything durable first, as uext4_syncfs() */
+        UEXT4_SHUTDOWN_LOG = 1, /* make durable what the journal has: all but cached contents */
+        UEXT4_SHUTDOWN_NOW = 2, /* nothing */
+};
+
+/*
+ * Stop writing for ever, as the kernel's ext4 does with its ioctl for that: for tests, and for
+ * who must not touch a device any more.  From the return on nothing is written, but by requests
+ * that were under way.  Files can neither be opened nor read or written, and nothing can be
+ * changed: -EIO.  uext4_unmount() gives back what there is in memory and leaves the image as it
+ * is, so that the next mount finds what a power cut would have left.  Not for leases: who has
+ * one may go on storing.
+ *
+ * A second call does nothing.  -EINVAL; what has made it impossible to make durable, and then
+ * with SYNC nothing has happened, with LOG it is shut down all the same.
+ */
+UEXT4_API int uext4_shutdown(struct uext4_fs *fs, enum uext4_shutdown how);
+
 /*
  * As statvfs(3): f_bavail leaves out the blocks reserved for root.  Free blocks and inodes are
  * counted from the group descriptors, all of which are read.

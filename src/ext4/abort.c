@@ -126,6 +126,8 @@ static void store(struct ext4_fs *fs, struct batch *b)
 {
         int ret = -EROFS;
 
+        if (ext4_is_down(fs))
+                return;
         if (fs->journal && jbd2_error(fs->journal) == 0)
                 ret = to_super_logged(fs, b);
         /* Nothing writes the superblock home any more after an abort. */
@@ -249,6 +251,8 @@ void ext4_journal_aborted(void *arg, int err)
 
 int ext4_writable(const struct ext4_fs *fs)
 {
+        if (ext4_is_down(fs))
+                return -EIO;
         return fs->journal && jbd2_error(fs->journal) == 0 ? 0 : -EROFS;
 }
 

@@ -118,6 +118,8 @@ int ext4_sync_fs(struct ext4_fs *fs)
 
         int err;
 
+        if (ext4_is_down(fs))
+                return -EIO;
         if (!fs->journal)
                 return 0;
         err = vfs_write_all(&fs->vfs);

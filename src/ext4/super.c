@@ -438,7 +438,9 @@ int ext4_unmount(struct ext4_fs *fs)
         err = vfs_write_all(&fs->vfs);
         if (!ext4_inode_table_idle(fs->inodes) || !LIST_EMPTY(&fs->vfs.queues))
                 return -EBUSY;
-        ret = first_error(err, ext4_stop_writing(fs));
+        ret = ext4_stop_writing(fs);
+        if (!ext4_is_down(fs)) /* else what cannot be written is meant to be lost */
+                ret = first_error(err, ret);
         free_fs(fs);
         return ret == -EBUSY ? -EIO : ret;
 }

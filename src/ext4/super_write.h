@@ -128,4 +128,23 @@ void ext4_errors_free(struct ext4_fs *fs); /* also when there is none */
 /* 0, or -EROFS when this file system does not write, or no longer. */
 must_check int ext4_writable(const struct ext4_fs *fs);
 
+/* ---- shutting down (shutdown.c) ---- */
+
+enum ext4_shutdown {
+        EXT4_SHUTDOWN_SYNC, /* everything is durable first */
+        EXT4_SHUTDOWN_LOG,  /* what the journal has so far is */
+        EXT4_SHUTDOWN_NOW,
+};
+
+/*
+ * From now on nothing is written, unmounting included.  The caller has no handle open.  An
+ * error is that of making durable; with SYNC the file system goes on then.
+ */
+must_check int ext4_shut_down(struct ext4_fs *fs, enum ext4_shutdown how);
+
+static inline bool ext4_is_down(const struct ext4_fs *fs)
+{
+        return atomic_load_explicit(&fs->vfs.is_down, memory_order_acquire);
+}
+
 #endif

@@ -121,6 +121,8 @@ int ext4_stop_writing(struct ext4_fs *fs)
         ext4_errors_stop(fs);
         ret = jbd2_unload(fs->journal);
         fs->journal = NULL;
+        if (ext4_is_down(fs))
+                return 0;
         if (ext4_errors_finish(fs) || ret < 0)
                 return first_error(ret, -EIO);
         return ext4_super_end_writing(fs);

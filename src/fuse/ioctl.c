@@ -98,21 +98,30 @@ static int trim(struct srv_request *rq)
         return reply(rq, &range, sizeof(range));
 }
 
-/*
- * The end of all changes, as tests and clusters ask for it.  How is in the caller's memory, and
- * not in the request: so everything is made durable first, which two of the three ways have,
- * and the third allows.
- */
-static int shut_down(struct srv_request *rq)
+/* The end of all changes, as tests and clusters ask for it. */
+static int shut_down(struct srv_request *rq, uint32_t how)
 {
-        int ret = srv_is_admin(rq) ? 0 : -EPERM;
+        int ret = -EPERM;
 
-        if (ret == 0)
-                ret = uext4_syncfs(rq->server->fs);
+        if (srv_is_admin(rq))
+                ret = uext4_shutdown(rq->server->fs, (enum uext4_shutdown)how);
         if (ret < 0)
                 return ret;
         atomic_store(&rq->server->is_down, true);
         return reply(rq, NULL, 0);
+}
+
+/*
+ * The number that everybody has says that the kernel copies to the caller and not from him, and
+ * so how he wants it stays with him: everything is made durable first, which one of the three
+ * ways asks for, and the others allow.  Ours is the same but for its direction.
+ */
+static int shut_down_as_told(struct srv_request *rq)
+{
+        uint32_t how;
+        int ret = argument(rq, &how, sizeof(how));
+
+        return ret < 0 ? ret : shut_down(rq, how);
 }
 
 int srv_op_ioctl(struct srv_request *rq)
@@ -134,7 +143,9 @@ int srv_op_ioctl(struct srv_request *rq)
         case FITRIM:
                 return trim(rq);
         case PROTO_IOC_SHUTDOWN:
-                return shut_down(rq);
+                return shut_down(rq, UEXT4_SHUTDOWN_SYNC);
+        case PROTO_IOC_SHUTDOWN_AS_TOLD:
+                return shut_down_as_told(rq);
         default:
                 return -ENOTTY;
         }

@@ -23,7 +23,8 @@ enum {
 #define PROTO_INIT2_DIRECT_IO_MMAP (1u << PROTO_INIT_MMAP_SHIFT)
 
 /* Of file systems, in no header of the kernel's. */
-#define PROTO_IOC_SHUTDOWN _IOR('X', 125, uint32_t)
+#define PROTO_IOC_SHUTDOWN         _IOR('X', 125, uint32_t)
+#define PROTO_IOC_SHUTDOWN_AS_TOLD _IOW('X', 125, uint32_t) /* ours */
 
 struct proto_statx_in {
         uint32_t getattr_flags;

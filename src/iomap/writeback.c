@@ -116,6 +116,8 @@ static int write_round(const struct batch *b, struct iomap_iter *it)
 
         if (it->map.type != IOMAP_MAPPED && it->map.type != IOMAP_UNWRITTEN)
                 return -EIO;
+        if (atomic_load(&sb->is_down))
+                return -EIO;
         nr = vector_of(b, it->pos, round_up_pow2(it->pos + len, block), iov);
         vfs_count(sb, VFS_DEVICE_WRITES);
         ret = uext4_bdev_writev(sb->dev, iov, nr, iomap_addr_of(&it->map, it->pos), 0);

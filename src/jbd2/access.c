@@ -156,7 +156,7 @@ static int join_locked(struct jbd2_handle *h, struct buf *buf, bool undo)
 
         do {
                 if (jbd2_is_aborted(h->j))
-                        return -EROFS;
+                        return jbd2_refusal(h->j);
                 jb = jbd2_buf_of(buf);
                 if (!jb)
                         jb = attach(buf);
@@ -172,7 +172,7 @@ static int get_access(struct jbd2_handle *h, struct buf *buf, bool undo, void **
         int ret;
 
         if (!h->txn)
-                return -EROFS;
+                return jbd2_refusal(j);
         mtx_lock(&j->lock);
         ret = join_locked(h, buf, undo);
         mtx_unlock(&j->lock);

@@ -184,7 +184,7 @@ static int join_locked(struct jbd2_handle *h, const struct need *need)
                 struct jbd2_transaction *t = j->running;
 
                 if (jbd2_is_aborted(j))
-                        return -EROFS;
+                        return jbd2_refusal(j);
                 if (!t) {
                         ret = open_txn(j, need);
                         if (ret < 0)
@@ -242,7 +242,7 @@ static bool is_possible(const struct jbd2 *j, uint32_t blocks, uint32_t revokes)
 static int nest(struct jbd2_handle *h, uint32_t blocks, uint32_t revokes)
 {
         if (!h->txn || jbd2_is_aborted(h->j))
-                return -EROFS;
+                return jbd2_refusal(h->j);
         if (blocks > h->credits || revokes > h->revoke_credits)
                 return -ENOSPC;
         h->depth++;
@@ -327,7 +327,7 @@ int jbd2_extend(struct jbd2_handle *h, uint32_t blocks, uint32_t revokes)
         int ret;
 
         if (!h->txn || jbd2_is_aborted(j))
-                return -EROFS;
+                return jbd2_refusal(j);
         mtx_lock(&j->lock);
         /* Once it is locked others wait for this handle: no more for it. */
         ret = h->txn->state == TXN_RUNNING ? may_join(j, h->txn, &need) : -EAGAIN;
@@ -381,7 +381,7 @@ int jbd2_ensure(struct jbd2_handle *h, uint32_t blocks, uint32_t revokes)
         int ret;
 
         if (!h->txn || jbd2_is_aborted(h->j))
-                return -EROFS;
+                return jbd2_refusal(h->j);
         if (more == 0 && more_revokes == 0)
                 return 0;
         ret = jbd2_extend(h, more, more_revokes);

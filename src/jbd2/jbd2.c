@@ -264,6 +264,18 @@ void jbd2_abort(struct jbd2 *j, int err)
                 j->opts.aborted(j->opts.arg, err);
 }
 
+void jbd2_shut_down(struct jbd2 *j)
+{
+        int none = 0;
+
+        atomic_store(&j->is_shut_down, true);
+        if (!atomic_compare_exchange_strong(&j->err, &none, -EIO))
+                return;
+        mtx_lock(&j->lock);
+        cond_broadcast(&j->changed);
+        mtx_unlock(&j->lock);
+}
+
 int jbd2_error(const struct jbd2 *j)
 {
         return atomic_load_explicit(&j->err, memory_order_acquire);

@@ -238,6 +238,10 @@ int jbd2_flush(struct jbd2 *j);
 
 /* Stop writing, for ever.  The first error counts; it is stored in the journal's superblock. */
 void jbd2_abort(struct jbd2 *j, int err);
+
+/* The same, and nobody is told: not the journal's superblock, not options.aborted.  Then the
+ * error is -EIO, and so is what an abort answers with -EROFS. */
+void jbd2_shut_down(struct jbd2 *j);
 int jbd2_error(const struct jbd2 *j); /* 0, or what has aborted the journal */
 
 struct jbd2_stats {

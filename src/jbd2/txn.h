@@ -125,6 +125,7 @@ struct jbd2 {
         uint32_t tail_tid;
         uint64_t last_commit_sec;
         _Atomic uint32_t durable_tid;
+        _Atomic bool is_shut_down;
         _Atomic int err;
         struct jbd2_stats stats;
 
@@ -150,6 +151,12 @@ static inline void *jbd2_block_new(const struct jbd2 *j)
 static inline bool jbd2_is_aborted(const struct jbd2 *j)
 {
         return atomic_load_explicit(&j->err, memory_order_acquire) != 0;
+}
+
+/* What a journal that is aborted says to who wants to change something. */
+static inline int jbd2_refusal(const struct jbd2 *j)
+{
+        return atomic_load(&j->is_shut_down) ? -EIO : -EROFS;
 }
 
 /* ---- buffers (access.c); the lock is held ---- */

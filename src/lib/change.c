@@ -28,6 +28,19 @@ int uext4_trim(struct uext4_fs *fs, uint64_t start, uint64_t len, uint64_t minle
         return ext4_trim(fs->ext4, start, len, minlen, ret_trimmed);
 }
 
+int uext4_shutdown(struct uext4_fs *fs, enum uext4_shutdown how)
+{
+        switch (how) {
+        case UEXT4_SHUTDOWN_SYNC:
+                return ext4_shut_down(fs->ext4, EXT4_SHUTDOWN_SYNC);
+        case UEXT4_SHUTDOWN_LOG:
+                return ext4_shut_down(fs->ext4, EXT4_SHUTDOWN_LOG);
+        case UEXT4_SHUTDOWN_NOW:
+                return ext4_shut_down(fs->ext4, EXT4_SHUTDOWN_NOW);
+        }
+        return -EINVAL;
+}
+
 int uext4_syncfs(struct uext4_fs *fs)
 {
         return ext4_sync_fs(fs->ext4);

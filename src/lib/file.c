@@ -73,8 +73,10 @@ int uext4_open(struct uext4_inode *handle, int flags, struct uext4_file **ret_fi
 {
         struct ext4_inode *inode = inode_in(handle);
         struct uext4_file *file;
-        int ret = check_open(inode, flags);
+        int ret = lib_check_up(inode);
 
+        if (ret == 0)
+                ret = check_open(inode, flags);
         if (ret == 0) {
                 rwsem_read_lock(&inode->vfs.lock);
                 ret = may_open(inode, flags);
@@ -136,7 +138,7 @@ int lib_read_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags)
         if (rwf & ~(RWF_NOWAIT | RWF_HIPRI))
                 return -EOPNOTSUPP;
         *ret_flags = file->read_flags | (rwf & RWF_NOWAIT ? VFS_NOWAIT : 0);
-        return 0;
+        return lib_check_up(file->inode);
 }
 
 ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov, int nr_iov,

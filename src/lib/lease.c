@@ -18,8 +18,10 @@ ssize_t uext4_map_lease(struct uext4_file *file, const struct uext4_lease_params
                 .arg = params->arg,
         };
         struct vfs_lease *lease;
-        int ret;
+        int ret = lib_check_up(file->inode);
 
+        if (ret < 0)
+                return ret;
         if ((params->flags & ~UEXT4_LEASE_WRITE) || params->len == 0 || params->pos > INT64_MAX)
                 return -EINVAL;
         if (want.writes ? !file->writes : !file->reads)

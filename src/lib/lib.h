@@ -8,6 +8,7 @@
 #include <uext4.h>
 
 #include "ext4/ext4.h"
+#include "ext4/super_write.h"
 
 struct uext4_fs {
         struct ext4_fs *ext4;
@@ -69,6 +70,12 @@ void lib_close_devices(struct lib_devices *devices);
 /* The external journal that the options name, or NULL when they name none. */
 int lib_open_journal(uint32_t flags, const struct lib_options *o, const struct log_sink *log,
                      struct uext4_bdev **ret_dev);
+
+/* Files of a mount that was shut down are not used any more: -EIO. */
+static inline int lib_check_up(const struct ext4_inode *inode)
+{
+        return ext4_is_down(inode->fs) ? -EIO : 0;
+}
 
 /* ---- inode.c ---- */
 

@@ -43,8 +43,10 @@ ssize_t uext4_lend(struct uext4_file *file, uint64_t pos, size_t len, struct iov
 {
         struct uext4_loan *loan;
         size_t done = 0;
-        int64_t n = 0;
+        int64_t n = lib_check_up(file->inode);
 
+        if (n < 0)
+                return n;
         if (!file->reads)
                 return -EBADF;
         if (pos > INT64_MAX || len == 0 || max_iov <= 0)

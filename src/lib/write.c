@@ -35,7 +35,7 @@ int lib_write_flags(const struct uext4_file *file, int rwf, uint32_t *ret_flags)
         if (rwf & RWF_APPEND)
                 flags |= VFS_APPEND;
         *ret_flags = flags;
-        return 0;
+        return lib_check_up(file->inode);
 }
 
 ssize_t uext4_pwritev2(struct uext4_file *file, const struct iovec *iov, int nr_iov,

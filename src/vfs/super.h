@@ -72,6 +72,7 @@ struct vfs_super {
         struct uext4_bdev *dev; /* [const] */
         struct log_sink log;    /* [const] */
         uint32_t block_bits;    /* [const] log2 of the block size in bytes */
+        _Atomic bool is_down;   /* nothing is read or written any more */
         char *map; /* [const] all of the device as memory, for DAX; NULL: there is none */
 
         struct vfs_pagecache pagecache;

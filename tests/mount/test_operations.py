@@ -16,9 +16,9 @@ import time
 
 import mounting
 from calls import (APPEND, AT_FDCWD, BLOCK, COLLAPSE, EXCHANGE, FITRIM, FSGETXATTR, GETVERSION,
-                   IMMUTABLE, INSERT, KEEP_SIZE, NODUMP, NOREPLACE, PUNCH, ROOT, SHUTDOWN, WHITEOUT, ZERO,
-                   Aio, Operations, acl, aligned, as_user, call, fallocate, flags_of, opened,
-                   read_direct, rename, set_flags, write_direct)
+                   IMMUTABLE, INSERT, KEEP_SIZE, NODUMP, NOREPLACE, PUNCH, ROOT, SHUTDOWN,
+                   SHUTDOWN_AS_TOLD, WHITEOUT, ZERO, Aio, Operations, acl, aligned, as_user, call,
+                   fallocate, flags_of, opened, read_direct, rename, set_flags, write_direct)
 from mounting import LONG, run
 
 
@@ -298,6 +298,26 @@ class Attributes(Operations):
         self.mount()
         self.assertEqual(path.read_bytes(), b"text")
         self.path("b", b"more")
+
+    def test_shutting_down_at_once(self):
+        """What was not made durable is lost, as by a power cut; unmounting ends well."""
+        kept, lost = self.path("kept", b"kept"), self.path("lost")
+        with opened(kept, os.O_RDWR) as fd:
+            os.fsync(fd)
+            lost.write_bytes(b"lost")
+            if ROOT:
+                self.assertEqual(as_user(1, lambda: fcntl.ioctl(fd, SHUTDOWN_AS_TOLD,
+                                                                b"\2\0\0\0") and 0), -errno.EPERM)
+            self.fails(errno.EINVAL, fcntl.ioctl, fd, SHUTDOWN_AS_TOLD, b"\3\0\0\0")
+            fcntl.ioctl(fd, SHUTDOWN_AS_TOLD, b"\2\0\0\0")
+            self.fails(errno.EIO, os.pwrite, fd, b"more", 0)
+            self.fails(errno.EIO, os.fsync, fd)
+        self.case.umount()
+        self.assertIn("needs_recovery", run("dumpe2fs", "-h", self.case.image).out)
+        self.case.fsck()
+        self.mount()
+        self.assertEqual(kept.read_bytes(), b"kept")
+        self.assertFalse(lost.exists())
 
     def test_set_id_bits_go(self):
         """With a write of somebody's, and not of root's."""

@@ -119,7 +119,7 @@ class Sources(Programs):
         self.make("512M")
         self.mount()
         origin, clone = self.at / "origin", self.at / "clone"
-        ignored = shutil.ignore_patterns("build*", ".git", "__pycache__")
+        ignored = shutil.ignore_patterns("build", "build-*", ".git", "__pycache__")
         for folder in ["include", "src", "scripts", "docs"] if LONG else ["include", "docs"]:
             shutil.copytree(SOURCE / folder, origin / folder, ignore=ignored)
         for name in ["meson.build", "Makefile", "meson_options.txt"]:
