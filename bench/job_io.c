@@ -55,8 +55,11 @@ static bool next_pos(const struct work *w, struct place *at, uint64_t *ret_pos)
         const struct params *p = &w->b->p;
         uint64_t pos;
 
-        if (w->one_pass && at->left-- == 0)
-                return false;
+        if (w->one_pass) {
+                if (at->left == 0)
+                        return false;
+                at->left--;
+        }
         pos = p->bs * (w->order ? w->order[at->next] : at->next);
         if (p->piece)
                 pos += pos / p->piece * p->piece;
