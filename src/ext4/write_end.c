@@ -11,25 +11,35 @@
 
 /* ---- conversion ---- */
 
-/* The range that is on the device. */
-static int convert(struct jbd2_handle *h, struct iomap_dio *dio)
+/* What is on the device, of one request or of some that follow each other. */
+struct run {
+        struct ext4_inode *inode;
+        uint64_t pos, end;
+};
+
+static struct run run_of(const struct iomap_dio *dio)
 {
-        struct vfs_kiocb *iocb = dio->iocb;
+        const struct vfs_kiocb *iocb = dio->iocb;
 
         vfs_count(iocb->inode->sb, VFS_CONVERSIONS);
-        return ext4_write_convert(h, ext4_inode_of(iocb->inode), iocb->pos,
-                                  iocb->pos + dio->done, 0);
+        return (struct run){ext4_inode_of(iocb->inode), iocb->pos, iocb->pos + dio->done};
+}
+
+static int convert(struct jbd2_handle *h, const struct run *run)
+{
+        return ext4_write_convert(h, run->inode, run->pos, run->end, 0);
 }
 
 static int convert_one(struct iomap_dio *dio)
 {
-        struct ext4_inode *inode = ext4_inode_of(dio->iocb->inode);
+        const struct run run = run_of(dio);
         struct jbd2_handle *h;
-        int ret = jbd2_start(inode->fs->journal, ext4_map_convert_credits(inode), 0, &h);
+        int ret =
+                jbd2_start(run.inode->fs->journal, ext4_map_convert_credits(run.inode), 0, &h);
 
         if (ret < 0)
                 return ret;
-        ret = convert(h, dio);
+        ret = convert(h, &run);
         return first_error(ret, jbd2_stop(h));
 }
 
@@ -156,29 +166,53 @@ static bool needs_conversion(const struct iomap_dio *dio)
         return dio->flags & IOMAP_DIO_UNWRITTEN;
 }
 
-/* Under a handle that is shared by all of the list. */
-static void convert_all(struct jbd2_handle *h, struct vfs_work *works)
+/* False when it is no neighbour. */
+static bool run_add(struct run *run, const struct iomap_dio *dio)
 {
-        for (struct vfs_work *w = works; w; w = w->next) {
-                struct iomap_dio *dio = dio_of(w);
-                int ret;
+        const struct vfs_kiocb *iocb = dio->iocb;
+        const uint64_t end = iocb->pos + dio->done;
 
-                if (!needs_conversion(dio))
-                        continue;
-                ret = jbd2_ensure(h, ext4_map_convert_credits(ext4_inode_of(dio->iocb->inode)),
-                                  0);
-                if (ret >= 0)
-                        ret = convert(h, dio);
-                if (ret < 0)
-                        iomap_dio_fail(dio, ret);
+        if (ext4_inode_of(iocb->inode) != run->inode)
+                return false;
+        if (iocb->pos != run->end && end != run->pos)
+                return false;
+        *run = (struct run){run->inode, min_t(uint64_t, run->pos, iocb->pos),
+                            max_t(uint64_t, run->end, end)};
+        vfs_count(iocb->inode->sb, VFS_CONVERSIONS);
+        return true;
+}
+
+static void fail_unconverted(struct vfs_work *works, const struct vfs_work *until, int err)
+{
+        for (struct vfs_work *w = works; w != until; w = w->next) {
+                if (needs_conversion(dio_of(w)))
+                        iomap_dio_fail(dio_of(w), err);
         }
 }
 
-static void fail_unconverted(struct vfs_work *works, int err)
+/*
+ * Under a handle that is shared by all of the list.  A change of the map costs as much for one
+ * block as for many: requests that follow each other in the list and in the file are one.
+ */
+static void convert_all(struct jbd2_handle *h, struct vfs_work *works)
 {
-        for (struct vfs_work *w = works; w; w = w->next) {
-                if (needs_conversion(dio_of(w)))
-                        iomap_dio_fail(dio_of(w), err);
+        struct vfs_work *next;
+
+        for (struct vfs_work *w = works; w; w = next) {
+                struct run run;
+                int ret;
+
+                next = w->next;
+                if (!needs_conversion(dio_of(w)))
+                        continue;
+                run = run_of(dio_of(w));
+                while (next && needs_conversion(dio_of(next)) && run_add(&run, dio_of(next)))
+                        next = next->next;
+                ret = jbd2_ensure(h, ext4_map_convert_credits(run.inode), 0);
+                if (ret >= 0)
+                        ret = convert(h, &run);
+                if (ret < 0)
+                        fail_unconverted(w, next, ret);
         }
 }
 
@@ -198,7 +232,7 @@ static void convert_works(struct ext4_fs *fs, struct vfs_work *works)
                 ret = jbd2_stop(h);
         }
         if (ret < 0)
-                fail_unconverted(w, ret);
+                fail_unconverted(w, NULL, ret);
 }
 
 /* The first commit makes all of the list durable; for the others there is nothing left. */

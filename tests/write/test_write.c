@@ -314,6 +314,52 @@ static void requests_reaped_together_are_one_commit_C16(void **state)
         t_close_on_memory(&st, &img);
 }
 
+/* ---- neighbours that are reaped together ---- */
+
+#define NR_NEIGHBOURS 16
+
+/* A block each, forwards or backwards; how many were written. */
+static unsigned t_queue_neighbours(struct stage *st, bool backwards)
+{
+        struct uext4_completion done[NR_NEIGHBOURS];
+        struct uext4_request reqs[NR_NEIGHBOURS];
+        const struct iovec iov = {st->buf, 4096};
+        unsigned nr_written = 0;
+
+        for (unsigned i = 0; i < NR_NEIGHBOURS; i++)
+                reqs[i] = (struct uext4_request){
+                        .op = UEXT4_WRITE,
+                        .file = st->file,
+                        .iov = &iov,
+                        .nr_iov = 1,
+                        .pos = (backwards ? NR_NEIGHBOURS - 1 - i : i) * 4096u};
+        assert_int_equal(uext4_queue_submit(st->queue, reqs, NR_NEIGHBOURS), NR_NEIGHBOURS);
+        assert_int_equal(uext4_queue_wait(st->queue, done, NR_NEIGHBOURS, NR_NEIGHBOURS, -1),
+                         NR_NEIGHBOURS);
+        for (unsigned i = 0; i < NR_NEIGHBOURS; i++)
+                nr_written += done[i].result == 4096;
+        return nr_written;
+}
+
+static void neighbours_are_one_change_of_the_map_C16(void **state)
+{
+        for (int backwards = 0; backwards < 2; backwards++) {
+                struct ext4_inode *inode;
+                struct t_image img;
+                struct stage st;
+                uint64_t seq;
+
+                t_open_on_memory(&st, &img);
+                inode = ext4_inode_of((void *)uext4_file_inode(st.file));
+                seq = ext4_es_seq(&inode->es);
+                assert_int_equal(t_queue_neighbours(&st, backwards), NR_NEIGHBOURS);
+                assert_int_equal(ext4_es_seq(&inode->es) - seq, 1);
+                t_assert_bytes(&st, 0, NR_NEIGHBOURS * 4096, 'x');
+                t_assert_bytes(&st, NR_NEIGHBOURS * 4096, 4096, 0);
+                t_close_on_memory(&st, &img);
+        }
+}
+
 /* ---- kinds of requests ---- */
 
 static void large_write_into_a_hole_is_several_allocations_B13(void **state)
@@ -658,6 +704,25 @@ static void failed_request_of_a_batch_converts_nothing_C32(void **state)
         t_close(&st);
 }
 
+/* Its neighbours on both sides are written. */
+static void failed_request_between_others_stays_unwritten_B40(void **state)
+{
+        struct fiemap_extent found[4];
+        struct stage st;
+
+        t_open(&st, EXT4_4K, 24 << 20, O_DIRECT);
+        assert_int_equal(uext4_fallocate(st.file, 0, 0, NR_NEIGHBOURS * 4096), 0);
+        assert_int_equal(uext4_fsync(st.file), 0);
+        t_fail_data_writes(&st, 5, 1);
+        assert_int_equal(t_queue_neighbours(&st, false), NR_NEIGHBOURS - 1);
+        assert_int_equal(uext4_fiemap(st.file, 0, 1 << 20, found, ARRAY_LEN(found)), 3);
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(!!(found[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN), i == 1);
+        assert_int_equal(found[1].fe_logical, 5 * 4096);
+        assert_int_equal(found[1].fe_length, 4096);
+        t_close(&st);
+}
+
 static void space_that_was_just_freed_is_found_B16(void **state)
 {
         struct statvfs s;
@@ -811,6 +876,7 @@ int main(void)
                 cmocka_unit_test(fdatasync_of_a_clean_file_costs_nothing_B49),
                 cmocka_unit_test(dsync_append_is_one_commit_B38),
                 cmocka_unit_test(requests_reaped_together_are_one_commit_C16),
+                cmocka_unit_test(neighbours_are_one_change_of_the_map_C16),
                 cmocka_unit_test(large_write_into_a_hole_is_several_allocations_B13),
                 cmocka_unit_test(misaligned_is_an_error_and_no_fallback_B27),
                 cmocka_unit_test(nowait_does_it_at_once_or_not_at_all_C9),
@@ -826,6 +892,7 @@ int main(void)
                 cmocka_unit_test(failed_extending_write_leaves_the_old_file_B41),
                 cmocka_unit_test(failed_write_into_space_converts_nothing_B40),
                 cmocka_unit_test(failed_request_of_a_batch_converts_nothing_C32),
+                cmocka_unit_test(failed_request_between_others_stays_unwritten_B40),
                 cmocka_unit_test(space_that_was_just_freed_is_found_B16),
                 cmocka_unit_test(full_device_gives_a_short_count),
                 cmocka_unit_test(ext3_holes_are_written_buffered_R1),
