@@ -8,12 +8,16 @@
  *
  * The image is hostile, and so may be what already lies at the target:
  *  G1  names come from the walk, which refuses those that are no single component;
+ *
  *  G2  below the target each directory is opened by one name relative to its parent's
- * descriptor, with O_NOFOLLOW: neither a symlink that was there nor one that we extracted leads
- * us away; G3  nothing that exists is written to: files are created with O_EXCL; with -f the
- * old name is removed first; only directories are used as they are; G4  a file is readable for
- * nobody else, and set-user-ID for nobody, before it is complete and has its owner: created
- * 0600 (directories 0700), chown, then attributes, then chmod.
+ *      descriptor, with O_NOFOLLOW: neither a symlink that was there nor one that we extracted
+ *      leads us away;
+ *
+ *  G3  nothing that exists is written to: files are created with O_EXCL; with -f the old name
+ *      is removed first; only directories are used as they are;
+ *
+ *  G4  a file is readable for nobody else, and set-user-ID for nobody, before it is complete
+ *      and has its owner: created 0600 (directories 0700), chown, then attributes, then chmod.
  */
 #include "cli/extract.h"
 

@@ -12,9 +12,12 @@
  *
  * Invariants:
  *  R1  slots [head, head + nr) are in use, in order; all but the planned ones of this moment
- * are submitted; a slot's buffer belongs to the library while it is under way; R2  a job is
- * planned from front to back; the slot planned last for it, and no other, is `last`; R3  a job
- * lives until its last slot is freed, so each slot's job is valid.
+ *      are submitted; a slot's buffer belongs to the library while it is under way;
+ *
+ *  R2  a job is planned from front to back; the slot planned last for it, and no other, is
+ *      `last`;
+ *
+ *  R3  a job lives until its last slot is freed, so each slot's job is valid.
  *
  * Files whose direct reads are served buffered (alignment 0) go the same way: the library falls
  * back by itself, and any alignment suits them.

@@ -7,8 +7,11 @@
  *
  * Invariants:
  *  W1  a directory's inode number is in `seen` from its WALK_ENTER on, and is never entered
- * again; W2  walk->current is the inode of the last WALK_FILE item, or NULL: put by the next
- * step; W3  the inode of a frame is put when the step after its WALK_LEAVE drops the frame.
+ *      again;
+ *
+ *  W2  walk->current is the inode of the last WALK_FILE item, or NULL: put by the next step;
+ *
+ *  W3  the inode of a frame is put when the step after its WALK_LEAVE drops the frame.
  */
 #include "cli/walk.h"
 

@@ -18,6 +18,8 @@ GOOD = {
     "src/bdev/file.c": SPDX + '#include "util/base.h"\n/* free(this) and "malloc(" */\n',
     "src/util/alloc.c": SPDX + "void mem_free(void *p)\n{\n        free(p);\n}\n",
     "src/cli/main.c": SPDX + "#include <uext4.h>\n",
+    "src/util/lock.h": SPDX + "enum lock_rank {\n        RANK_LEAF = 99, /* none */\n};\n",
+    "docs/locking.md": "| 99 `LEAF` | locks that take no other | much | no |\n",
 }
 
 # check, what is wrong, file, its text, a part of the complaint.
@@ -34,6 +36,8 @@ FAULTS = [
     ("tree", "long line", "tests/a.c", "/*" + "x" * 99 + "\n*/\n", "columns"),
     ("docs", "broken link", "docs/a.md", "[text](none.md)\n", "broken link"),
     ("docs", "missing file", "docs/a.md", "In `src/util/none.c`.\n", "there is no"),
+    ("docs", "rank that is not there", "docs/locking.md", "| 7 `GONE` | a lock | x | no |\n", "no RANK_GONE"),
+    ("docs", "rank that nobody tells", "docs/locking.md", "no table\n", "not in the table"),
     ("tree", "work left", "docs/a.md", "TO" + "DO: more\n", "write an issue"),
     ("tree", "private path", "scripts/a", "#\ncd /ho" + "me/me/src\n", "one machine"),
 ]
