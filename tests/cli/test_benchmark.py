@@ -93,6 +93,22 @@ class Benchmark(unittest.TestCase):
         width = {len(line.split("|")) for line in table.splitlines() if line.startswith("| 4 KiB ran")}
         self.assertEqual(width, {11})
 
+    def test_table_is_put_between_the_marks(self):
+        def put():
+            return subprocess.run([BENCH / "show", f"--into={text}", self.file],
+                                  capture_output=True, text=True)
+
+        text = self.out / "text.md"
+        text.write_text("a\n<!-- bench: begin (x) -->\nold\n<!-- bench: end -->\nb\n")
+        self.assertEqual(put().returncode, 0)
+        self.assertEqual(text.read_text(), f"a\n<!-- bench: begin (x) -->\n\n{self.printed}\n"
+                                           "<!-- bench: end -->\nb\n")
+        self.assertEqual(put().returncode, 0)  # again: the same
+        self.assertEqual(text.read_text().count(self.printed), 1)
+        text.write_text("no marks\n")
+        self.assertNotEqual(put().returncode, 0)
+        self.assertEqual(text.read_text(), "no marks\n")
+
     def test_pictures(self):
         if not shutil.which("gnuplot"):
             self.skipTest("no gnuplot here")
