@@ -45,9 +45,15 @@ int srv_op_fallocate(struct srv_request *rq)
 int srv_op_lseek(struct srv_request *rq)
 {
         const struct fuse_lseek_in *in = (const void *)rq->arg;
+        struct srv_handle *h = srv_handle_of(in->fh);
         struct fuse_lseek_out out;
-        int64_t pos = uext4_seek(srv_handle_of(in->fh)->primary, in->offset, (int)in->whence);
+        int64_t pos;
 
+        /* The library knows of no data that are in the kernel only. */
+        if (rq->server->cache == FUSE_CACHE_WRITEBACK)
+                return srv_seek_after_drop(rq, h->node->nodeid, h->primary, in->offset,
+                                           (int)in->whence);
+        pos = uext4_seek(h->primary, in->offset, (int)in->whence);
         if (pos < 0)
                 return (int)pos;
         out.offset = (uint64_t)pos;

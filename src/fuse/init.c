@@ -16,8 +16,8 @@ enum {
 /*
  * Each with its reason:
  *
- * - ASYNC_DIO: many direct requests of one thread at a time.  What a buffered reader may read
- *   meanwhile is dropped before the answer (data.c).
+ * - ASYNC_DIO: many direct requests of one thread at a time, but with WRITEBACK_CACHE.  What a
+ * buffered reader may read meanwhile is dropped before the answer (data.c).
  * - EXPLICIT_INVAL_DATA: a new size or time is no sign that contents have changed: nobody
  *   changes them behind the kernel's back, but those whose pages are dropped as above.
  * - HANDLE_KILLPRIV_V2: the library takes S_ISUID and "security.capability" away.
@@ -37,8 +37,10 @@ static uint32_t flags_wanted(const struct fuse_server *server)
 
         if (server->default_permissions)
                 flags |= FUSE_POSIX_ACL;
+        /* There the size is what the kernel says; and it does not wait for asynchronous writes
+         * when it truncates, so that one of them could make the file longer than it knows. */
         if (server->cache == FUSE_CACHE_WRITEBACK)
-                flags |= FUSE_WRITEBACK_CACHE;
+                flags = (flags | FUSE_WRITEBACK_CACHE) & ~(uint32_t)FUSE_ASYNC_DIO;
         return flags;
 }
 

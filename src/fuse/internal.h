@@ -185,6 +185,10 @@ void srv_notify_stop(struct fuse_server *server);
 int srv_reply_after_drop(struct srv_request *rq, uint64_t nodeid, uint64_t pos, uint64_t len,
                          const void *data, size_t size);
 
+/* All pages of the node, which writes those that are dirty; then the answer is uext4_seek(). */
+int srv_seek_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_file *file,
+                        uint64_t pos, int whence);
+
 /* ---- kinds of requests ---- */
 
 /* 0: done, and answered if `rq->answered`, else to be answered without data; or -errno. */

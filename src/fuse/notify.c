@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Telling the kernel to drop what it has cached, before a request is answered.
+ * Telling the kernel to drop what it has cached, before a request is answered; what it has not
+ * written back yet it writes then.
  *
  * Dropping a page waits until the kernel has filled it, that is, for a request which a worker
  * must serve.  If workers waited themselves all of them might; so a thread does it that serves
@@ -23,6 +24,9 @@ struct job {
         STAILQ_ENTRY(job) link;
         int fd; /* where the request came from */
         struct fuse_notify_inval_inode_out drop;
+        struct uext4_file *seeks; /* the answer is yet to be had: uext4_seek() */
+        uint64_t pos;
+        int whence;
         struct fuse_out_header answer;
         char data[MAX_DATA];
 };
@@ -37,18 +41,33 @@ struct srv_notifier {
         bool stop;            /* [lock] */
 };
 
+/* What is dirty in the kernel has come to the library by now. */
+static void seek(struct job *job)
+{
+        int64_t pos = uext4_seek(job->seeks, job->pos, job->whence);
+        const struct fuse_lseek_out out = {(uint64_t)pos};
+
+        if (pos < 0) {
+                job->answer.error = (int32_t)pos;
+                job->answer.len = sizeof(job->answer);
+        }
+        memcpy(job->data, &out, sizeof(out));
+}
+
 /* That the kernel does not know the inode any more is fine, and so is that it cannot drop what
  * somebody has mapped and locked: nothing more can be done. */
 static void do_job(struct job *job)
 {
         struct fuse_out_header head = {.error = FUSE_NOTIFY_INVAL_INODE};
         struct iovec drop[] = {{&head, sizeof(head)}, {&job->drop, sizeof(job->drop)}};
-        struct iovec answer[] = {{&job->answer, sizeof(job->answer)},
-                                 {job->data, job->answer.len - sizeof(job->answer)}};
+        struct iovec answer[] = {{&job->answer, sizeof(job->answer)}, {job->data, 0}};
 
         head.len = sizeof(head) + sizeof(job->drop);
         if (writev(job->fd, drop, 2) < 0)
                 errno = 0;
+        if (job->seeks)
+                seek(job);
+        answer[1].iov_len = job->answer.len - sizeof(job->answer);
         if (writev(job->fd, answer, 2) < 0)
                 errno = 0; /* who asked is gone */
         free(job);
@@ -74,29 +93,56 @@ static void *run(void *arg)
         return NULL;
 }
 
-int srv_reply_after_drop(struct srv_request *rq, uint64_t nodeid, uint64_t pos, uint64_t len,
-                         const void *data, size_t size)
+/* With room for an answer of `size` bytes; NULL: no memory. */
+static struct job *new_job(const struct srv_request *rq, uint64_t nodeid, size_t size)
 {
-        struct srv_notifier *n = rq->server->notifier;
-        struct job *job = calloc(1, sizeof(*job));
+        struct job *job = size <= MAX_DATA ? calloc(1, sizeof(*job)) : NULL;
 
-        if (!job || size > MAX_DATA) {
-                free(job);
-                return -ENOMEM;
-        }
+        if (!job)
+                return NULL;
         job->fd = rq->worker->fd;
         job->drop.ino = nodeid;
-        job->drop.off = len > 0 ? (int64_t)pos : -1;
-        job->drop.len = (int64_t)len;
         job->answer.len = (uint32_t)(sizeof(job->answer) + size);
         job->answer.unique = rq->in->unique;
-        memcpy(job->data, data, size);
+        return job;
+}
+
+static int hand_over(struct srv_request *rq, struct job *job)
+{
+        struct srv_notifier *n = rq->server->notifier;
+
         rq->answered = true;
         pthread_mutex_lock(&n->lock);
         STAILQ_INSERT_TAIL(&n->jobs, job, link);
         pthread_cond_signal(&n->changed);
         pthread_mutex_unlock(&n->lock);
         return 0;
+}
+
+int srv_reply_after_drop(struct srv_request *rq, uint64_t nodeid, uint64_t pos, uint64_t len,
+                         const void *data, size_t size)
+{
+        struct job *job = new_job(rq, nodeid, size);
+
+        if (!job)
+                return -ENOMEM;
+        job->drop.off = len > 0 ? (int64_t)pos : -1;
+        job->drop.len = (int64_t)len;
+        memcpy(job->data, data, size);
+        return hand_over(rq, job);
+}
+
+int srv_seek_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_file *file,
+                        uint64_t pos, int whence)
+{
+        struct job *job = new_job(rq, nodeid, sizeof(struct fuse_lseek_out));
+
+        if (!job)
+                return -ENOMEM;
+        job->seeks = file;
+        job->pos = pos;
+        job->whence = whence;
+        return hand_over(rq, job);
 }
 
 int srv_notify_start(struct fuse_server *server)

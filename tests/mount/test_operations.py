@@ -13,6 +13,7 @@ import stat
 import struct
 import threading
 import time
+from pathlib import Path
 
 import mounting
 from calls import (APPEND, AT_FDCWD, BLOCK, COLLAPSE, EXCHANGE, FITRIM, FSGETXATTR, GETVERSION,
@@ -121,18 +122,29 @@ class Names(Operations):
         handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 8 + 128)
         mount_id = ctypes.c_int()
         call("name_to_handle_at", AT_FDCWD, os.fsencode(path), handle, ctypes.byref(mount_id), 0)
-        for _ in range(2):
+
+        def found():
             with opened(self.at, os.O_RDONLY) as there:
                 fd = call("open_by_handle_at", there, handle, os.O_RDONLY)
-                found = os.read(fd, 100)
+                data = os.read(fd, 100)
                 os.close(fd)
-            self.assertEqual(found, b"by handle")
-            self.case.umount()
-            self.mount()
+            return data
+
+        def forgets():
+            Path("/proc/sys/vm/drop_caches").write_text("2")
+            return self.case.stats()["requests"].get("forget", {"requests": 0})["requests"] > before
+
+        self.assertEqual(found(), b"by handle")
+        before = self.case.stats()["requests"].get("forget", {"requests": 0})["requests"]
+        self.assertTrue(mounting.wait_until(forgets))
+        self.assertEqual(found(), b"by handle")
+        self.case.umount()
+        self.mount()
+        self.assertEqual(found(), b"by handle")
         os.unlink(path)
+        self.fails(errno.ESTALE, found)
         self.path("d/a", b"another")
-        with opened(self.at, os.O_RDONLY) as there:
-            self.fails(errno.ESTALE, call, "open_by_handle_at", there, handle, os.O_RDONLY)
+        self.fails(errno.ESTALE, found)
 
 
 class Attributes(Operations):

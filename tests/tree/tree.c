@@ -160,7 +160,6 @@ static void check_dir(struct tree *t, int dir, bool *seen)
         struct uext4_inode *inode = tree_dir(t, dir);
         struct uext4_dirent e;
         uint64_t cookie = 0;
-        unsigned nr = 0;
         char own[8];
         int ret;
 
@@ -169,7 +168,7 @@ static void check_dir(struct tree *t, int dir, bool *seen)
                 bool is_own = strncmp(e.name, own, strlen(own)) == 0;
                 int n;
 
-                if (nr++ < 2)
+                if (strcmp(e.name, ".") == 0 || strcmp(e.name, "..") == 0)
                         continue;
                 if (!is_own && dir < NR_SHARED)
                         continue;

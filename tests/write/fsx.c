@@ -11,6 +11,9 @@
  * truncation may follow before they are waited for.  Reads are direct, buffered, and loans of
  * cached pages, some of which are kept while other things happen to the file.
  *
+ * Linked with ../lib/on_kernel.c it does the same to a file of a mounted directory; the
+ * configuration is "kernel" then, and has what a FUSE file system can.
+ *
  * UNIT bounds positions and lengths of direct I/O to its multiples.  MODE is a word of
  * "direct", "buffered", "mixed".
  */
@@ -37,11 +40,11 @@
 
 struct config {
         const char *name;
-        const char *mkfs;  /* options of mke2fs */
+        const char *mkfs;  /* options of mke2fs; NULL: there is no image to be made */
         const char *mount; /* beside rw */
         unsigned mib;
         bool has_extents;
-        unsigned cluster; /* bytes: what collapse and insert are aligned to */
+        unsigned cluster; /* bytes: what collapse and insert are aligned to; 0: neither */
         unsigned filler;  /* blocks that another file has */
         bool has_leases;  /* files can be used as memory */
 };
@@ -93,6 +96,7 @@ static const struct config configs[] = {
         {"tiny-cache-full", "-b 1024 -m 0 -N 16 -J size=1 -O has_journal," FEATURES,
          ",page_cache=1M", 3, true, 1024, .filler = 1400},
         {"nodelalloc", "-b 4096 -O has_journal," FEATURES, ",nodelalloc", 32, true, 4096},
+        {"kernel", NULL, "", 0, true, 0, .has_leases = true},
 };
 
 /* What random operations there are. */
@@ -205,6 +209,8 @@ static void make_image(struct run *r)
 {
         char path[256], command[1024];
 
+        if (!r->config->mkfs)
+                return;
         r->image_size = (size_t)r->config->mib << 20;
         r->image = malloc(r->image_size);
         memset(r->image, STALE, r->image_size);
@@ -232,8 +238,11 @@ static void make_image(struct run *r)
 static void fsck(struct run *r)
 {
         int status;
-        char *text = host_fsck(r->image, r->image_size, NULL, &status);
+        char *text;
 
+        if (!r->image)
+                return;
+        text = host_fsck(r->image, r->image_size, NULL, &status);
         if (status != 0) {
                 fprintf(stderr, "%s\n", text);
                 fail(r, "e2fsck", status, 0);
@@ -445,7 +454,7 @@ static void model_zero(struct run *r, uint64_t pos, uint64_t len)
 static void do_zero_range(struct run *r)
 {
         int keep = rnd(r, 2) ? FALLOC_FL_KEEP_SIZE : 0;
-        int mode = rnd(r, 4) == 0 ? 0x80 : FALLOC_FL_ZERO_RANGE;
+        int mode = rnd(r, 4) == 0 && r->config->mkfs ? 0x80 : FALLOC_FL_ZERO_RANGE;
         uint64_t pos, len;
         int ret;
 
@@ -482,6 +491,8 @@ static void do_collapse(struct run *r)
 {
         uint64_t pos, len;
 
+        if (r->config->cluster == 0)
+                return;
         range(r, r->config->cluster, &pos, &len);
         if (len == 0 || pos + len >= r->size)
                 return;
@@ -496,6 +507,8 @@ static void do_insert(struct run *r)
         uint64_t pos, len;
         int ret;
 
+        if (r->config->cluster == 0)
+                return;
         range(r, r->config->cluster, &pos, &len);
         if (len == 0 || pos >= r->size || r->size + len > MAX_SIZE)
                 return;
@@ -560,6 +573,41 @@ static void do_copy(struct run *r)
         model_write(r, to, r->buf, (uint64_t)ret);
 }
 
+static bool is_zero(const struct run *r, uint64_t from, uint64_t to)
+{
+        for (uint64_t i = from; i < to; i++) {
+                if (r->model[i])
+                        return false;
+        }
+        return true;
+}
+
+/* Where no data are said to be the model has zeros; where a hole begins is not behind the end.
+ */
+static void do_seek(struct run *r)
+{
+        struct uext4_file *file = is_direct(r) ? r->direct : r->buffered;
+        const uint64_t pos = rnd(r, MAX_SIZE);
+        int64_t data = uext4_seek(file, pos, SEEK_DATA),
+                hole = uext4_seek(file, pos, SEEK_HOLE);
+
+        say(r, "seek", pos, 0);
+        if (pos >= r->size) {
+                check(r, "data behind the end", data, -ENXIO);
+                check(r, "a hole behind the end", hole, -ENXIO);
+                return;
+        }
+        if (data == -ENXIO)
+                data = (int64_t)r->size;
+        if (data < (int64_t)pos || data > (int64_t)r->size)
+                fail(r, "data", data, (int64_t)pos);
+        if (hole < (int64_t)pos || hole > (int64_t)r->size)
+                fail(r, "a hole", hole, (int64_t)pos);
+        check(r, "zeros up to the data", is_zero(r, pos, (uint64_t)data), true);
+        if (data > (int64_t)pos)
+                check(r, "a hole where there are no data", hole, (int64_t)pos);
+}
+
 static void do_sync(struct run *r)
 {
         static const char *const names[] = {"fsync", "fdatasync", "syncfs"};
@@ -606,8 +654,8 @@ static void end_loans(struct run *r)
 /* Whether files of this configuration may have their data elsewhere. */
 static bool may_refuse_loans(const struct config *config)
 {
-        return strstr(config->mkfs, "inline_data") || strstr(config->mount, "data=journal") ||
-               strstr(config->mount, "dax");
+        return (config->mkfs && strstr(config->mkfs, "inline_data")) ||
+               strstr(config->mount, "data=journal") || strstr(config->mount, "dax");
 }
 
 static void do_loan(struct run *r)
@@ -707,6 +755,40 @@ static void make_batch(struct run *r, struct batch *b)
         }
 }
 
+/*
+ * The kernel lets a FUSE server have the truncation before writes that were under way already:
+ * these may then be behind it.  What is behind the cut is theirs, or zeros.
+ */
+static void take_over(struct run *r, const struct batch *b, uint64_t cut_at)
+{
+        uint64_t size;
+        struct uext4_stat st;
+        bool is_end;
+
+        check(r, "stat", uext4_stat(uext4_file_inode(r->direct), &st), 0);
+        size = st.size;
+        is_end = size == cut_at;
+        memset(r->buf, 0, MAX_SIZE);
+        for (unsigned i = 0; i < b->nr; i++) {
+                const struct uext4_request *q = &b->reqs[i];
+                const uint64_t end = q->pos + q->iov->iov_len;
+
+                is_end |= end > cut_at && size == end;
+                memcpy(r->buf + q->pos, r->model + q->pos, q->iov->iov_len);
+        }
+        check(r, "size after a truncation", is_end, true);
+        model_truncate(r, cut_at);
+        if (size == cut_at)
+                return;
+        check(r, "read", uext4_pread(r->buffered, r->model + cut_at, size - cut_at, cut_at),
+              (int64_t)(size - cut_at));
+        r->size = size;
+        for (uint64_t i = cut_at; i < size; i++) {
+                if (r->model[i])
+                        check(r, "a byte behind the cut", r->model[i], r->buf[i]);
+        }
+}
+
 static void do_batch(struct run *r)
 {
         bool cut = rnd(r, 4) == 0;
@@ -741,8 +823,10 @@ static void do_batch(struct run *r)
                         r->nr_full++;
                 model_write(r, b.reqs[i].pos, b.reqs[i].iov->iov_base, (uint64_t)result[i]);
         }
-        if (cut)
+        if (cut && r->config->mkfs)
                 model_truncate(r, cut_at);
+        else if (cut)
+                take_over(r, &b, cut_at);
 }
 
 /* ---- the whole ---- */
@@ -771,7 +855,7 @@ static void step(struct run *r)
 {
         static void (*const ops[])(struct run *) = {
                 do_write,    do_write,    do_write, do_batch, do_batch, do_read,   do_read,
-                do_truncate, do_truncate, do_punch, do_copy,  do_sync,  do_append,
+                do_truncate, do_truncate, do_punch, do_copy,  do_sync,  do_append, do_seek,
         };
         static void (*const extent_ops[])(struct run *) = {
                 do_allocate,
@@ -809,6 +893,7 @@ static void run(struct run *r, unsigned nr_ops)
         r->buf = aligned_alloc(4096, MAX_SIZE);
         make_image(r);
         mount_fs(r);
+        check(r, "truncate", uext4_truncate(r->direct, 0), 0); /* one that was there */
         for (r->nr = 0; r->nr < nr_ops; r->nr++) {
                 step(r);
                 if (r->nr % 64 == 63)
