@@ -45,9 +45,9 @@ void srv_attr_of(const struct uext4_stat *st, struct fuse_attr *ret_attr)
         };
 }
 
-static int reply_attr(struct srv_request *rq, struct uext4_inode *inode)
+static int reply_attr(struct srv_request *rq, struct uext4_inode *inode, uint64_t seconds)
 {
-        struct fuse_attr_out out = {.attr_valid = SRV_VALID_SECONDS};
+        struct fuse_attr_out out = {.attr_valid = seconds};
         struct uext4_stat st;
         int ret = uext4_stat(inode, &st);
 
@@ -61,7 +61,7 @@ int srv_op_getattr(struct srv_request *rq)
 {
         struct srv_node *node = srv_node_find(rq->server, rq->in->nodeid);
 
-        return node ? reply_attr(rq, node->inode) : -ESTALE;
+        return node ? reply_attr(rq, node->inode, SRV_VALID_SECONDS) : -ESTALE;
 }
 
 /* ---- statx: the time of birth; the kernel does not pass on the rest ---- */
@@ -148,8 +148,13 @@ static int set_size(struct srv_request *rq, struct srv_node *node,
 {
         const struct uext4_cred *before;
         struct uext4_file *file = NULL;
-        int ret;
+        struct uext4_stat st;
+        int ret = uext4_stat(node->inode, &st);
 
+        if (ret < 0)
+                return ret;
+        if (in->size < st.size)
+                atomic_store(&node->was_cut, true);
         if (in->valid & FATTR_FH) {
                 file = srv_handle_of(in->fh)->primary;
                 srv_cred_use_asked(rq, in->valid & FATTR_KILL_SUIDGID ? 0 : ~0ull);
@@ -223,7 +228,10 @@ int srv_op_setattr(struct srv_request *rq)
         srv_cred_use(rq, 0);
         if (attr.mask)
                 ret = uext4_setattr(node->inode, &attr);
-        return ret < 0 ? ret : reply_attr(rq, node->inode);
+        if (ret < 0)
+                return ret;
+        /* A size that a write may have changed before this is read: the kernel asks again. */
+        return reply_attr(rq, node->inode, in->valid & FATTR_SIZE ? 0 : SRV_VALID_SECONDS);
 }
 
 /* ---- the rest ---- */

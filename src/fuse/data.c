@@ -13,6 +13,10 @@
  * begins.  So a node of which pages may be in the kernel (`cached`) has them dropped when the
  * write is over, before it is answered.  The flag is set before a page is read, and looked at
  * after the write: either the reader finds what has been written, or the writer the flag.
+ *
+ * The kernel does not wait for asynchronous direct writes when it truncates, as ext4 does.  One
+ * that is served after that makes the file longer, and the kernel does not look: so its
+ * attributes are dropped when a direct write has come to the end of a file that `was_cut`.
  */
 
 #include <errno.h>
@@ -67,6 +71,17 @@ static int file_to_write(struct srv_request *rq, const struct fuse_write_in *in,
         return srv_handle_file(h, in->flags & O_DIRECT, ret_file);
 }
 
+/* Whether the kernel is to drop what it knows, after a direct write up to `end`. */
+static bool leaves_old(struct srv_node *node, uint64_t end, bool *ret_pages)
+{
+        struct uext4_stat st;
+
+        *ret_pages = atomic_load(&node->cached);
+        if (*ret_pages || !atomic_load(&node->was_cut))
+                return *ret_pages;
+        return uext4_stat(node->inode, &st) == 0 && st.size == end;
+}
+
 int srv_op_write(struct srv_request *rq)
 {
         const struct fuse_write_in *in = (const void *)rq->arg;
@@ -75,6 +90,7 @@ int srv_op_write(struct srv_request *rq)
         struct iovec iov = {rq->worker->in + sizeof(*rq->in) + sizeof(*in), in->size};
         struct fuse_write_out out = {0};
         struct uext4_file *file;
+        bool pages;
         ssize_t n;
         int ret = in->size > room ? -EINVAL : file_to_write(rq, in, &file);
 
@@ -89,9 +105,10 @@ int srv_op_write(struct srv_request *rq)
                 return (int)n;
         rq->bytes = (size_t)n;
         out.size = (uint32_t)n;
-        if ((in->write_flags & FUSE_WRITE_LOCKOWNER) && n > 0 && atomic_load(&node->cached))
-                ret = srv_reply_after_drop(rq, node->nodeid, in->offset, (uint64_t)n, &out,
-                                           sizeof(out));
+        if ((in->write_flags & FUSE_WRITE_LOCKOWNER) && n > 0 &&
+            leaves_old(node, in->offset + (uint64_t)n, &pages))
+                ret = srv_reply_after_drop(rq, node->nodeid, in->offset,
+                                           pages ? (uint64_t)n : 0, &out, sizeof(out));
         if (!rq->answered)
                 srv_reply(rq, &out, sizeof(out));
         return 0;

@@ -44,6 +44,7 @@ struct srv_node {
         struct uext4_inode *inode; /* a reference */
         struct uext4_file *writer; /* for what belongs to no handle; or NULL [shard] */
         _Atomic bool cached;       /* the kernel may have pages of it: see data.c */
+        _Atomic bool was_cut;      /* it has been made shorter: likewise */
 };
 
 LIST_HEAD(srv_node_list, srv_node);

@@ -84,8 +84,10 @@ int srv_op_open(struct srv_request *rq)
 
         if (ret < 0)
                 return ret;
-        if (flags & O_TRUNC)
+        if (flags & O_TRUNC) {
+                atomic_store(&node->was_cut, true);
                 ret = cut(rq, h, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
+        }
         out.fh = (uintptr_t)h;
         out.open_flags = open_flags(rq->server, h, flags);
         if (ret < 0 || srv_reply(rq, &out, sizeof(out)) < 0)
