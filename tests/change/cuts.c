@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cuts.h"
 
-#include "jbd2/format.h"
-
 /* ---- what is found ---- */
 
 static void complain(struct cutter *cut, const char *image, const char *how, const char *what,
@@ -228,18 +226,6 @@ static void look(void *arg, enum watch_when when, enum uext4_bdev_op op)
 
 /* ---- the device ---- */
 
-/* The journal's superblock: the only block that looks like one. */
-static size_t find_log_super(const struct t_image *img)
-{
-        for (size_t pos = 1024; pos + 1024 <= img->size; pos += 1024) {
-                const be32 *words = (const void *)(img->data + pos);
-
-                if (be32_get(words[0]) == JBD2_MAGIC && be32_get(words[1]) == JBD2_SUPER_V2)
-                        return pos;
-        }
-        return 0;
-}
-
 #define JOURNAL_INO 8u
 
 /* What leads to the journal: the group descriptors, and its inode. */
@@ -261,7 +247,7 @@ void cutter_open(struct cutter *cut, const struct t_image *img)
 {
         cut->size = img->size;
         find_way_to_log(cut, img);
-        cut->log_super = find_log_super(img);
+        cut->log_super = rig_find_log_super(img);
         cut->image = t_alloc(img->size);
         cut->work = t_alloc(img->size);
         cut->safe = t_alloc(img->size);

@@ -4,6 +4,7 @@
 #include <ftw.h>
 
 #include "../lib/host.h"
+#include "jbd2/format.h"
 
 static const char pattern[16] = "\xdeSTALE\xad"
                                 "BYTES\xbe\xef\xfe";
@@ -199,6 +200,17 @@ bool rig_super_is_whole(struct uext4_bdev *sim, const void *image, size_t size)
         }
         free(other);
         return is_one;
+}
+
+size_t rig_find_log_super(const struct t_image *img)
+{
+        for (size_t pos = 1024; pos + 1024 <= img->size; pos += 1024) {
+                const be32 *words = (const void *)(img->data + pos);
+
+                if (be32_get(words[0]) == JBD2_MAGIC && be32_get(words[1]) == JBD2_SUPER_V2)
+                        return pos;
+        }
+        return 0;
 }
 
 void rig_keep(const char *what, const void *image, size_t size)

@@ -49,6 +49,9 @@ void rig_must_be_clean(const void *image, size_t size);
  */
 bool rig_super_is_whole(struct uext4_bdev *sim, const void *image, size_t size);
 
+/* Where the journal's superblock is, the only block that looks like one; 0: nowhere. */
+size_t rig_find_log_super(const struct t_image *img);
+
 /* Keep an image for looking at; its name is said.  Only with UEXT4_KEEP=DIRECTORY. */
 void rig_keep(const char *what, const void *image, size_t size);
 

@@ -196,6 +196,21 @@ char *host_fsck(const void *image, size_t size, const char *argument, int *ret_s
         return text;
 }
 
+char *host_repair(void *image, size_t size, int *ret_status)
+{
+        char program[] = "e2fsck", how[] = "-fy", path[sizeof(file.path)];
+        char *const argv[] = {program, how, path, NULL};
+        int fd = memfd_create("repair", MFD_CLOEXEC);
+        char *text;
+
+        T_CHECK(fd >= 0 && pwrite(fd, image, size, 0) == (ssize_t)size);
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
+        text = run(argv, ret_status);
+        T_CHECK(pread(fd, image, size, 0) == (ssize_t)size);
+        close(fd);
+        return text;
+}
+
 /* ---- large pages ---- */
 
 /*

@@ -31,4 +31,7 @@ const char *host_path(const void *image, size_t size);
  */
 char *host_fsck(const void *image, size_t size, const char *argument, int *ret_status);
 
+/* The same of `e2fsck -fy`: the image is as it leaves it. */
+char *host_repair(void *image, size_t size, int *ret_status);
+
 #endif

@@ -11,7 +11,6 @@
  * begins with the run N, UEXT4_RUNS=N makes so many.
  */
 
-#include "jbd2/format.h"
 #include "mix.h"
 
 #define FEATURES \
@@ -70,18 +69,6 @@ static struct t_image make_image(const struct config *c)
                 snprintf(script + used, sizeof(script) - used, "write /dev/null f%u\\n", i);
         }
         return rig_make((uint64_t)c->mib << 20, c->mkfs, NULL, script);
-}
-
-/* The only block that looks like one. */
-static size_t find_log_super(const struct t_image *img)
-{
-        for (size_t pos = 1024; pos + 1024 <= img->size; pos += 1024) {
-                const be32 *words = (const void *)(img->data + pos);
-
-                if (be32_get(words[0]) == JBD2_MAGIC && be32_get(words[1]) == JBD2_SUPER_V2)
-                        return pos;
-        }
-        return 0;
 }
 
 /* ---- what is left ---- */
@@ -255,7 +242,7 @@ static void run_config(struct run *r, const struct config *c, void (*fn)(struct 
 
         r->config = c;
         r->img = &img;
-        r->log_super = find_log_super(&img);
+        r->log_super = rig_find_log_super(&img);
         r->nr_cut = r->nr_images = 0;
         for (r->number = first; r->number < first + nr; r->number++)
                 run_one(r, fn);

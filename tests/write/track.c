@@ -251,6 +251,18 @@ static bool sector_may_be(const struct track *t, unsigned sector, const uint8_t 
         return false;
 }
 
+const char *track_check_range_cut(const struct track *t, struct track_range r,
+                                  const uint8_t *bytes)
+{
+        for (unsigned i = 0; i < r.nr; i++) {
+                const uint8_t *got = bytes + (size_t)i * TRACK_SECTOR;
+
+                if (!sector_may_be(t, r.first + i, got))
+                        return complain(t, r.first + i, got);
+        }
+        return NULL;
+}
+
 const char *track_check_cut(const struct track *t, uint64_t size, const uint8_t *bytes)
 {
         static _Thread_local char text[128];
@@ -261,9 +273,6 @@ const char *track_check_cut(const struct track *t, uint64_t size, const uint8_t 
                          (unsigned long long)size, (unsigned long long)t->size);
                 return text;
         }
-        for (unsigned i = 0; i < size / TRACK_SECTOR; i++) {
-                if (!sector_may_be(t, i, bytes + (size_t)i * TRACK_SECTOR))
-                        return complain(t, i, bytes + (size_t)i * TRACK_SECTOR);
-        }
-        return NULL;
+        return track_check_range_cut(
+                t, (struct track_range){0, (unsigned)(size / TRACK_SECTOR)}, bytes);
 }

@@ -77,7 +77,9 @@ bool track_is_full(const struct track *t);
 /* Now, in a file that is in use. */
 const char *track_check_now(const struct track *t, struct track_range r, const uint8_t *bytes);
 
-/* After a cut: all of the file. */
+/* After a cut: these bytes; all of the file, with its size. */
+const char *track_check_range_cut(const struct track *t, struct track_range r,
+                                  const uint8_t *bytes);
 const char *track_check_cut(const struct track *t, uint64_t size, const uint8_t *bytes);
 
 #endif
