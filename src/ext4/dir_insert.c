@@ -50,11 +50,27 @@ static int find_room(const struct ext4_inode *dir, const uint8_t *run, uint32_t 
 }
 
 int ext4_dir_run_has_room(const struct ext4_inode *dir, const uint8_t *run, uint32_t size,
-                          uint32_t need)
+                          uint32_t need, uint32_t *ret_pos)
 {
         int ret = find_room(dir, run, size, need);
 
-        return ret >= 0 ? 1 : ret == -ENOSPC ? 0 : ret;
+        if (ret < 0)
+                return ret == -ENOSPC ? 0 : ret;
+        *ret_pos = (uint32_t)ret;
+        return 1;
+}
+
+/* Where the entry with room is now: another one than before when some were taken out. */
+static uint32_t place_in(const struct ext4_inode *dir, const struct ext4_dir_slot *slot,
+                         const uint8_t *run, uint32_t need)
+{
+        int pos;
+
+        if (slot->seq == dir->dir_seq)
+                return slot->pos;
+        pos = find_room(dir, run, slot->size, need);
+        assert(pos >= 0); /* ext4_dir_make_room() has found it */
+        return (uint32_t)pos;
 }
 
 static void write_entry(struct ext4_dir_entry *entry, uint32_t ino, uint8_t type,
@@ -77,11 +93,9 @@ void ext4_dir_enter(struct jbd2_handle *h, struct ext4_inode *dir, struct ext4_d
 {
         const uint32_t block_size = dir->fs->block_size;
         uint8_t *run = (slot->buf ? slot->block : dir->inline_data) + slot->start;
-        int pos = find_room(dir, run, slot->size, ext4_dir_entry_size(name->len));
-        struct ext4_dir_entry *entry;
+        uint32_t pos = place_in(dir, slot, run, ext4_dir_entry_size(name->len));
+        struct ext4_dir_entry *entry = (void *)(run + pos);
 
-        assert(pos >= 0); /* ext4_dir_make_room() has found it */
-        entry = (void *)(run + pos);
         if (le32_get(entry->inode) != 0) {
                 uint32_t all = ext4_dir_rec_len(block_size, entry->rec_len);
                 uint32_t used = ext4_dir_entry_size(entry->name_len);
@@ -210,12 +224,14 @@ int ext4_append_block(struct jbd2_handle *h, struct ext4_inode *inode, unsigned 
 }
 
 static struct ext4_dir_slot slot_in_block(const struct ext4_inode *dir, struct buf *buf,
-                                          void *bytes)
+                                          void *bytes, uint32_t pos)
 {
         return (struct ext4_dir_slot){
                 .buf = buf,
                 .block = bytes,
                 .size = ext4_dir_leaf_end(dir->fs),
+                .pos = pos,
+                .seq = dir->dir_seq,
         };
 }
 
@@ -229,7 +245,7 @@ static int append_leaf(struct jbd2_handle *h, struct ext4_inode *dir, unsigned a
                 return ret;
         ext4_dir_fill_end(&(struct ext4_dir_filler){.dir = dir, .block = new.bytes});
         jbd2_dirty(h, new.buf);
-        *ret_slot = slot_in_block(dir, new.buf, new.bytes);
+        *ret_slot = slot_in_block(dir, new.buf, new.bytes, 0);
         return 0;
 }
 
@@ -242,6 +258,7 @@ static int try_block(struct jbd2_handle *h, struct ext4_inode *dir, ext4_lblk_t 
         const struct buf_check check = ext4_dir_check(dir, ext4_dir_block_verify);
         const struct ext4_where at = ext4_at(dir, 0);
         struct buf *buf;
+        uint32_t pos;
         void *bytes;
         int ret = ext4_read_block(dir, lblk, &check, &buf);
 
@@ -249,12 +266,12 @@ static int try_block(struct jbd2_handle *h, struct ext4_inode *dir, ext4_lblk_t 
                 return ret;
         if (!buf)
                 return ext4_corrupt(&at, "the directory has a hole");
-        ret = ext4_dir_run_has_room(dir, buf->data, ext4_dir_leaf_end(dir->fs), need);
+        ret = ext4_dir_run_has_room(dir, buf->data, ext4_dir_leaf_end(dir->fs), need, &pos);
         if (ret > 0) {
                 int err = jbd2_get_write(h, buf, &bytes);
 
                 if (err == 0) {
-                        *ret_slot = slot_in_block(dir, buf, bytes);
+                        *ret_slot = slot_in_block(dir, buf, bytes, pos);
                         return 1;
                 }
                 ret = err;
@@ -334,12 +351,15 @@ static int make_room_inline(struct jbd2_handle *h, struct ext4_inode *dir,
 
         for (unsigned which = 0; ret == 0 && which < 2; which++) {
                 struct ext4_inline_run run = ext4_inline_run(dir, which);
+                uint32_t pos;
 
                 ret = ext4_dir_run_has_room(dir, dir->inline_data + run.start, run.size,
-                                            ext4_dir_entry_size(name->len));
+                                            ext4_dir_entry_size(name->len), &pos);
                 if (ret > 0)
-                        *ret_slot =
-                                (struct ext4_dir_slot){.start = run.start, .size = run.size};
+                        *ret_slot = (struct ext4_dir_slot){.start = run.start,
+                                                           .size = run.size,
+                                                           .pos = pos,
+                                                           .seq = dir->dir_seq};
         }
         if (ret == 0) {
                 ret = leave_inode(h, dir);

@@ -17,6 +17,8 @@ struct ext4_dir_slot {
         uint8_t *block;  /* the bytes of buf */
         uint32_t start;  /* of the run, in block or in inline_data */
         uint32_t size;   /* of the run */
+        uint32_t pos;    /* in the run: the entry that has room, */
+        uint64_t seq;    /* as long as the directory's dir_seq is this */
 };
 
 /*
@@ -93,9 +95,9 @@ struct ext4_new_block {
 must_check int ext4_append_block(struct jbd2_handle *h, struct ext4_inode *inode,
                                  unsigned alloc_flags, struct ext4_new_block *ret_new);
 
-/* Whether a run has room for an entry of `need` bytes: 1, 0, -EUCLEAN. */
+/* Whether a run has room for an entry of `need` bytes: 1 and where, 0, -EUCLEAN. */
 must_check int ext4_dir_run_has_room(const struct ext4_inode *dir, const uint8_t *run,
-                                     uint32_t size, uint32_t need);
+                                     uint32_t size, uint32_t need, uint32_t *ret_pos);
 
 /* A block of entries at work: entries are put one behind the other, then it is ended. */
 struct ext4_dir_filler {

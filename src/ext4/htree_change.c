@@ -338,6 +338,7 @@ static int try_or_step(struct jbd2_handle *h, struct ext4_inode *dir,
         _cleanup_dx_path_ struct ext4_dx_path path = {.dir = dir};
         const uint32_t end = ext4_dir_leaf_end(dir->fs);
         struct buf *buf;
+        uint32_t pos;
         void *bytes;
         int ret = ext4_dx_path_to(&path, name);
 
@@ -345,11 +346,15 @@ static int try_or_step(struct jbd2_handle *h, struct ext4_inode *dir,
                 ret = ext4_dx_read_block(dir, ext4_dx_leaf(&path), ext4_dir_block_verify, &buf);
         if (ret < 0)
                 return ret;
-        ret = ext4_dir_run_has_room(dir, buf->data, end, ext4_dir_entry_size(name->len));
+        ret = ext4_dir_run_has_room(dir, buf->data, end, ext4_dir_entry_size(name->len), &pos);
         if (ret == 0)
                 ret = make_step(h, &path, buf, alloc_flags);
         else if (ret > 0 && (ret = jbd2_get_write(h, buf, &bytes)) == 0) {
-                *ret_slot = (struct ext4_dir_slot){.buf = buf, .block = bytes, .size = end};
+                *ret_slot = (struct ext4_dir_slot){.buf = buf,
+                                                   .block = bytes,
+                                                   .size = end,
+                                                   .pos = pos,
+                                                   .seq = dir->dir_seq};
                 return 1;
         }
         buf_put(buf);

@@ -767,6 +767,13 @@ static void test_rename(void **state)
                 t = make(&w, "/b", "t", true);
                 expect(&w, "/a", a, 3);
 
+                /* The entry that has room for the new name goes with the old one. */
+                make(&w, "/", "c", true);
+                g = make(&w, "/c", "only", false);
+                assert_int_equal(move(&w, "/c", "only", "/c", "one", 0), 0);
+                expect(&w, "/c/one", g, 1);
+                assert_int_equal(move(&w, "/c", "one", "/b", "g", 0), 0);
+
                 assert_int_equal(move(&w, "/a", "f", "/a", "f2", 0), 0);
                 expect(&w, "/a/f", 0, 0);
                 expect(&w, "/a/f2", f, 1);
