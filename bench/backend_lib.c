@@ -157,6 +157,7 @@ static int lib_queue_submit(struct io_queue *q, struct slot **slots, unsigned nr
         for (unsigned i = 0; i < nr; i++)
                 q->requests[i] = (struct uext4_request){
                         .op = slots[i]->write ? UEXT4_WRITE : UEXT4_READ,
+                        .flags = slots[i]->durable ? RWF_DSYNC : 0,
                         .file = q->file,
                         .iov = &slots[i]->iov,
                         .nr_iov = 1,

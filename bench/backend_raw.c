@@ -136,6 +136,7 @@ static int raw_queue_submit(struct io_queue *q, struct slot **slots, unsigned nr
 
                 raw->slot = slots[i];
                 raw->req.op = slots[i]->write ? UEXT4_BDEV_WRITE : UEXT4_BDEV_READ;
+                raw->req.flags = slots[i]->durable ? UEXT4_BDEV_FUA : 0;
                 raw->req.pos = slots[i]->pos;
                 raw->req.len = slots[i]->iov.iov_len;
                 raw->req.iov = &slots[i]->iov;

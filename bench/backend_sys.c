@@ -148,6 +148,7 @@ static int sys_queue_submit(struct io_queue *q, struct slot **slots, unsigned nr
                 else
                         io_uring_prep_read(sqe, 0, iov->iov_base, (unsigned)iov->iov_len,
                                            slots[i]->pos);
+                sqe->rw_flags = slots[i]->durable ? RWF_DSYNC : 0;
                 sqe->flags |= IOSQE_FIXED_FILE;
                 io_uring_sqe_set_data(sqe, slots[i]);
         }

@@ -118,6 +118,7 @@ static void batch_init(struct batch *t, const struct work *w, void *buf)
                 t->slots[i].iov.iov_base = (uint8_t *)buf + i * w->b->p.bs;
                 t->slots[i].iov.iov_len = w->b->p.bs;
                 t->slots[i].write = w->write;
+                t->slots[i].durable = w->durable;
                 t->idle[t->nr_idle++] = &t->slots[i];
         }
         check("queue", w->b->on->queue_new(w->b, w->file, depth, &t->queue));

@@ -123,7 +123,7 @@ def all_jobs():
         direct(random_4k + "overwrites, depth 32", "randwrite", depth=32),
         direct(random_4k + "overwrites, depth 32, two threads", "randwrite", depth=32, threads=2),
         direct(random_4k + "overwrites, synchronous", "randwrite"),
-        direct(random_4k + "overwrites, synchronous, O_DSYNC", "randwrite", sync="dsync"),
+        direct(random_4k + "overwrites, O_DSYNC, depth 1", "randwrite", depth=1, sync="dsync"),
         direct("1 MiB sequential overwrites, depth 8", "write", "MiB/s", bs=MIB, depth=8),
         direct("4 KiB sequential into preallocated space, depth 32", "prealloc", depth=32),
         direct("4 KiB appends, synchronous", "append"),

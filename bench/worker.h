@@ -34,6 +34,7 @@ struct slot {
         struct iovec iov;
         uint64_t pos;
         bool write;
+        bool durable; /* a write, by O_DSYNC */
 };
 
 struct io_queue; /* of a back end */
@@ -76,7 +77,7 @@ extern const struct backend backend_lib, backend_sys, backend_raw;
 struct params {
         const char *mount; /* options of the library's mount */
         const char *rw;    /* of `io`: randread, read, randwrite, write, append, prealloc */
-        const char *sync;  /* of `io` without a queue: dsync, fdatasync; or none */
+        const char *sync;  /* of `io`: dsync, or without a queue fdatasync; or none */
         uint64_t bs;       /* bytes of a request */
         uint64_t size;     /* bytes of the file */
         uint64_t piece;    /* bytes; every other piece of this length is left out */
