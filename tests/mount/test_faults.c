@@ -60,7 +60,7 @@ struct run {
         struct known *known; /* shared with the child */
 };
 
-static void complain(const struct run *r, const char *what, long long got)
+static _Noreturn void complain(const struct run *r, const char *what, long long got)
 {
         fprintf(stderr, "request %llu fails%s, cache %d: %s (%lld)\n",
                 (unsigned long long)r->fails, r->sticky ? ", and all behind it" : "",
@@ -210,7 +210,7 @@ static void serve(struct run *r, struct uext4_fs *fs)
                                                     .default_permissions = true,
                                                     .nr_threads = 4};
         struct fuse_server *server;
-        int ret = fuse_server_new(fs, &options, &server), status;
+        int ret = fuse_server_new(fs, &options, &server), status = 0;
         pid_t pid;
 
         if (ret < 0)
