@@ -24,7 +24,7 @@
 #include "fuse/internal.h"
 
 enum {
-        MIN_WORKERS = 8,
+        MIN_WORKERS = 16,
         MAX_WORKERS = 1024,
 };
 
@@ -91,7 +91,7 @@ static unsigned nr_cpus(void)
 
 /*
  * How many requests may be under way is how many workers there are, since each waits for the
- * device itself.
+ * device itself: more than there are CPUs, for a device with a queue.
  */
 static unsigned default_workers(void)
 {
