@@ -12,12 +12,25 @@
 #include "actor.h"
 
 #define FILE_BYTES ((size_t)SHARED_SECTORS * TRACK_SECTOR)
+#define DEPTH      4
+
+/* A write under way. */
+struct slot {
+        bool busy;
+        uint32_t version;
+        int flags;
+        struct track_range range;
+        struct iovec iov;
+};
 
 struct share {
         struct track t;
         unsigned owner[SHARED_SECTORS];
         struct uext4_file *direct, *buffered;
-        uint8_t *buf;
+        struct uext4_queue *queue;
+        struct slot slots[DEPTH];
+        unsigned nr_flying;
+        uint8_t *buf; /* the file; what is under way lies in it, too */
 };
 
 static void draw_owners(const struct world *w, unsigned *owner)
@@ -53,13 +66,14 @@ static int open_files(struct actor *a)
 
         if (ret == 0)
                 ret = uext4_open_path(a->w->fs, "/shared", O_RDWR, &s->buffered);
-        return ret;
+        return ret < 0 ? ret : uext4_queue_new(a->w->fs, DEPTH, &s->queue);
 }
 
 static void close_files(struct actor *a)
 {
         struct share *s = a->state;
 
+        uext4_queue_free(s->queue);
         uext4_close(s->direct);
         uext4_close(s->buffered);
 }
@@ -94,17 +108,23 @@ static uint64_t len_of(struct track_range r)
         return (uint64_t)r.nr * TRACK_SECTOR;
 }
 
+static int any_flags(struct actor *a)
+{
+        static const int flags[] = {0, 0, 0, RWF_DSYNC, RWF_SYNC};
+
+        return flags[actor_below(a, ARRAY_LEN(flags))];
+}
+
 static int write_range(struct actor *a, struct uext4_file *file, struct track_range r)
 {
-        static const int all_flags[] = {0, 0, 0, RWF_DSYNC, RWF_SYNC};
-        const int flags = all_flags[actor_below(a, ARRAY_LEN(all_flags))];
+        const int flags = any_flags(a);
         struct share *s = a->state;
-        const struct iovec iov = {s->buf, len_of(r)};
+        const struct iovec iov = {s->buf + pos_of(r), len_of(r)};
         uint32_t version = track_write(&s->t, r, true);
         ssize_t n;
 
         a->what = file == s->direct ? "direct write" : "buffered write";
-        track_fill(&s->t, version, r, s->buf);
+        track_fill(&s->t, version, r, iov.iov_base);
         n = uext4_pwritev2(file, &iov, 1, pos_of(r), flags);
         if (n < 0 || (uint64_t)n != len_of(r))
                 return n < 0 ? (int)n : -EIO;
@@ -145,11 +165,70 @@ static int read_range(struct actor *a, struct uext4_file *file, struct track_ran
         ssize_t n;
 
         a->what = "read";
-        n = uext4_pread(file, s->buf, len_of(r), pos_of(r));
+        n = uext4_pread(file, s->buf + pos_of(r), len_of(r), pos_of(r));
         if (n < 0 || (uint64_t)n != len_of(r))
                 return n < 0 ? (int)n : -EIO;
-        a->wrong = track_check_now(&s->t, r, s->buf);
+        a->wrong = track_check_now(&s->t, r, s->buf + pos_of(r));
         return a->wrong ? -EIO : 0;
+}
+
+/* ---- on the queue ---- */
+
+static int fetched(struct share *s, const struct uext4_completion *c)
+{
+        struct slot *slot = c->user_data;
+
+        slot->busy = false;
+        s->nr_flying--;
+        if (c->result < 0 || (uint64_t)c->result != len_of(slot->range))
+                return c->result < 0 ? (int)c->result : -EIO;
+        track_written(&s->t, slot->version, slot->range);
+        if (slot->flags)
+                track_durable(&s->t, slot->version, slot->range, false);
+        return 0;
+}
+
+static int reap(struct actor *a)
+{
+        struct uext4_completion done[DEPTH];
+        struct share *s = a->state;
+        const unsigned min = (unsigned)actor_below(a, s->nr_flying + 1);
+        int nr, ret = 0;
+
+        a->what = "wait";
+        nr = uext4_queue_wait(s->queue, done, min, DEPTH, min ? -1 : 0);
+        for (int i = 0; i < nr; i++) {
+                int err = fetched(s, &done[i]);
+
+                ret = ret < 0 ? ret : err;
+        }
+        return nr < 0 ? nr : ret;
+}
+
+static int submit(struct actor *a, struct track_range r)
+{
+        struct share *s = a->state;
+        struct uext4_request req = {
+                .op = UEXT4_WRITE, .file = s->direct, .nr_iov = 1, .pos = pos_of(r)};
+        struct slot *slot = s->slots;
+
+        a->what = "submit";
+        if (s->nr_flying == DEPTH)
+                return reap(a);
+        while (slot->busy)
+                slot++;
+        *slot = (struct slot){true,
+                              track_write(&s->t, r, true),
+                              any_flags(a),
+                              r,
+                              {s->buf + pos_of(r), len_of(r)}};
+        track_fill(&s->t, slot->version, r, slot->iov.iov_base);
+        req.iov = &slot->iov;
+        req.flags = slot->flags;
+        req.user_data = slot;
+        s->nr_flying++;
+        T_CHECK(uext4_queue_submit(s->queue, &req, 1) == 1);
+        return 0;
 }
 
 static int step(struct actor *a)
@@ -162,6 +241,10 @@ static int step(struct actor *a)
                 return 0;
         if (track_is_full(&s->t))
                 return sync_file(a, uext4_fsync);
+        if (track_is_flying(&s->t, r))
+                return reap(a);
+        if (dice < 15)
+                return submit(a, r);
         if (dice < 30)
                 return write_range(a, s->direct, r);
         if (dice < 55)

@@ -40,7 +40,7 @@ struct device {
         struct device_params params;
         struct slots free;
         uint64_t rand;
-        uint64_t nr_events, nr_faults;
+        uint64_t nr_events, nr_flushes, nr_faults;
         bool is_cut;
 };
 
@@ -66,13 +66,24 @@ uint64_t device_faults(struct uext4_bdev *dev)
 
 /* ---- events ---- */
 
+static void cut(struct device *d)
+{
+        d->is_cut = true;
+        uext4_bdev_sim_cut(d->lower);
+        baton_note("the power goes", d->nr_events, 0, 0);
+}
+
 static void event(struct device *d)
 {
-        if (++d->nr_events == d->params.cut_at) {
-                d->is_cut = true;
-                uext4_bdev_sim_cut(d->lower);
-                baton_note("the power goes", d->nr_events, 0, 0);
-        }
+        if (++d->nr_events == d->params.cut_at)
+                cut(d);
+}
+
+/* What should have come before has not, if it is missed now. */
+static void flush_ended(struct device *d)
+{
+        if (++d->nr_flushes == d->params.cut_at_flush)
+                cut(d);
 }
 
 static uint64_t latency(struct device *d, enum uext4_bdev_op op)
@@ -167,6 +178,8 @@ static int end(struct device *d, struct slot *slot)
         event(d);
         if (!slot->fails || slot->is_done_though)
                 T_CHECK(uext4_bdev_queue_drive(slot->lower, -1) == 1);
+        if (slot->req.op == UEXT4_BDEV_FLUSH || (slot->req.flags & UEXT4_BDEV_FUA))
+                flush_ended(d);
         ret = slot->fails ? -EIO : slot->result;
         baton_note("ends", slot->req.op, slot->req.pos, (uint64_t)-ret);
         LIST_INSERT_HEAD(&d->free, slot, link);

@@ -8,7 +8,8 @@
  *
  * A request has an end by chance, so that requests of one queue, and of several threads, end in
  * any order; what it does, it does when its end is seen.  The power goes at an event: a request
- * that begins or ends.  Some requests fail: nothing of them is done, or all of it.
+ * that begins or ends, or when something has just become durable.  Some requests fail: nothing
+ * of them is done, or all of it.
  */
 
 #include <stdbool.h>
@@ -17,10 +18,12 @@
 
 struct device_params {
         uint64_t seed;
-        uint64_t cut_at;    /* event; 0: never */
-        uint64_t fault_at;  /* event from which on requests may fail; 0: never */
-        uint64_t nr_faults; /* so many fail; 0: all from then on */
-        uint32_t fault_ops; /* 1 << UEXT4_BDEV_*: which kinds */
+        uint64_t cut_at;       /* event; 0: never */
+        uint64_t cut_at_flush; /* so many flushes and writes with FUA have just ended; 0: never
+                                */
+        uint64_t fault_at;     /* event from which on requests may fail; 0: never */
+        uint64_t nr_faults;    /* so many fail; 0: all from then on */
+        uint32_t fault_ops;    /* 1 << UEXT4_BDEV_*: which kinds */
         uint64_t max_read_ns, max_write_ns, max_flush_ns; /* a few take longer */
 };
 

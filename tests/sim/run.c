@@ -104,8 +104,16 @@ static void draw_device(struct run *r)
         };
         if (r->config->no_journal)
                 return; /* nothing is promised then */
-        if (t_below(&r->rand, 3))
-                r->device.cut_at = 60 + t_below(&r->rand, 100u << t_below(&r->rand, 6));
+        switch (t_below(&r->rand, 4)) {
+        case 0:
+                break;
+        case 1:
+                r->device.cut_at = 60 + t_below(&r->rand, 100u << t_below(&r->rand, 7));
+                break;
+        default:
+                r->device.cut_at_flush = 3 + t_below(&r->rand, 8u << t_below(&r->rand, 6));
+                break;
+        }
         if (t_below(&r->rand, 3) == 0) {
                 r->device.fault_at = 60 + t_below(&r->rand, 50u << t_below(&r->rand, 5));
                 r->device.fault_ops = faults[t_below(&r->rand, ARRAY_LEN(faults))];
@@ -120,7 +128,7 @@ static void draw_actors(struct run *r)
                 &actor_share, &actor_names, &actor_save,  &actor_sync};
         static const uint64_t pauses[] = {0, 0, 1000, 1000000, 1000000000};
 
-        r->nr_steps = 10 + (unsigned)t_below(&r->rand, 60);
+        r->nr_steps = 10 + (unsigned)t_below(&r->rand, 25u << t_below(&r->rand, 5));
         r->max_pause_ns = pauses[t_below(&r->rand, ARRAY_LEN(pauses))];
         r->w = (struct world){
                 .has_extents = !r->config->no_extents,
