@@ -10,6 +10,7 @@
 #include <linux/falloc.h>
 
 #include "actor.h"
+#include "baton.h"
 
 #define FILE_BYTES ((size_t)SHARED_SECTORS * TRACK_SECTOR)
 #define DEPTH      4
@@ -147,13 +148,16 @@ static int zero_range(struct actor *a, struct track_range r, int mode)
         return ret;
 }
 
-static int sync_file(struct actor *a, int (*sync)(struct uext4_file *file))
+static int sync_file(struct actor *a)
 {
+        const uint64_t dice = actor_below(a, 4);
         struct share *s = a->state;
         int ret;
 
-        a->what = "fsync";
-        ret = sync(s->direct);
+        a->what = dice == 0 ? "syncfs" : dice == 1 ? "fdatasync" : "fsync";
+        ret = dice == 0   ? uext4_syncfs(a->w->fs)
+              : dice == 1 ? uext4_fdatasync(s->direct)
+                          : uext4_fsync(s->direct);
         if (ret == 0)
                 track_synced(&s->t);
         return ret;
@@ -240,7 +244,8 @@ static int step(struct actor *a)
         if (!any_range(a, &r))
                 return 0;
         if (track_is_full(&s->t))
-                return sync_file(a, uext4_fsync);
+                return sync_file(a);
+        baton_note("range", r.first, r.nr, dice);
         if (track_is_flying(&s->t, r))
                 return reap(a);
         if (dice < 15)
@@ -254,7 +259,7 @@ static int step(struct actor *a)
         if (dice < 68)
                 return a->w->has_extents ? zero_range(a, r, FALLOC_FL_ZERO_RANGE) : 0;
         if (dice < 80)
-                return sync_file(a, dice & 1 ? uext4_fsync : uext4_fdatasync);
+                return sync_file(a);
         return read_range(a, dice & 1 ? s->direct : s->buffered, r);
 }
 

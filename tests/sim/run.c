@@ -242,7 +242,8 @@ static void play(void *arg)
         }
         if (ret < 0 && !has_failed(r))
                 complain(r, NULL, "mounting, opening or unmounting fails");
-        r->is_clean &= ret == 0;
+        /* What could not be written back is told by the next sync, if there is one. */
+        r->is_clean &= ret == 0 && !has_failed(r);
 }
 
 /* ---- what is left ---- */
