@@ -53,6 +53,11 @@ check-long: ## run every test in the same builds, the slow ones too
 	@scripts/install-deps long
 	@scripts/check --long
 
+.PHONY: coverage
+coverage: ## run the quick tests in a build that counts, print what they reach
+	@scripts/install-deps coverage
+	@scripts/check --build coverage
+
 .PHONY: bench
 bench: ## measure uext4 beside the raw device, the kernel and fuse2fs: a table, JSON, plots
 	@scripts/install-deps bench

@@ -36,22 +36,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(UEXT4_COVERAGE)
+#define NEEDS_THE_HOUSE 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SANITIZER 1
+#define NEEDS_THE_HOUSE 1
 #endif
 #endif
-#ifndef HAS_SANITIZER
-#define HAS_SANITIZER 0
+#ifndef NEEDS_THE_HOUSE
+#define NEEDS_THE_HOUSE 0
 #endif
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 bool sandbox_is_built(void)
 {
-        return !HAS_SANITIZER && sizeof(long) == 8; /* others have calls of other names */
+        return !NEEDS_THE_HOUSE && sizeof(long) == 8; /* others have calls of other names */
 }
 
 /* ---- files: Landlock ------------------------------------------------------- */

@@ -33,7 +33,8 @@ int sandbox_enter(const struct sandbox_params *params, const char **ret_what);
  */
 int sandbox_close(const struct sandbox_params *params);
 
-/* False in a build with sanitizers, which need the run of the house, and on 32 bits. */
+/* False in a build with sanitizers or one that counts for coverage, which need the run of the
+ * house, and on 32 bits. */
 bool sandbox_is_built(void);
 
 #endif

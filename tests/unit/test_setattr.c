@@ -110,7 +110,7 @@ static void set_row(struct uext4_inode *inode, const struct time_row *row)
 static void check_times(const char *options, const struct time_row *rows, size_t nr)
 {
         struct t_tree t;
-        char name[8];
+        char name[24];
 
         t_tree_begin(&t, options, 8, NULL);
         for (size_t i = 0; i < nr; i++) {
