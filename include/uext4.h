@@ -125,7 +125,8 @@ UEXT4_API int uext4_mount_bdev(struct uext4_bdev *dev, const struct uext4_mount_
 /*
  * Unmount and free.  -EBUSY, and nothing is changed, while an inode, file or
  * queue of this mount has not been given back.  Another error: it is unmounted, but what
- * it has written last is not all in place; the next mount recovers what was durable.
+ * it has written last is not all in place; the next mount recovers what was durable.  That is
+ * also said of data which could not be written long before, if no uext4_fsync() has said so.
  */
 UEXT4_API int uext4_unmount(struct uext4_fs *fs);
 

@@ -276,6 +276,7 @@ int ext4_inode_delete(struct ext4_inode *inode)
         assert(inode->nlink == 0);
         assert(!jbd2_current(inode->fs->journal));
         vfs_pages_discard(&inode->vfs, 0, UINT64_MAX);
+        vfs_pages_forget_error(&inode->vfs);
         ext4_delayed_clear(inode);
         /* Who truncates holds it (J48).  Whoever had the value of an attribute may hold his. */
         rwsem_write_lock_nested(&inode->vfs.lock, RANK_INODE_CHILD2);

@@ -438,6 +438,8 @@ int ext4_unmount(struct ext4_fs *fs)
         err = vfs_write_all(&fs->vfs);
         if (!ext4_inode_table_idle(fs->inodes) || !LIST_EMPTY(&fs->vfs.queues))
                 return -EBUSY;
+        if (vfs_has_untold_error(&fs->vfs))
+                err = first_error(err, -EIO);
         ret = ext4_stop_writing(fs);
         if (!ext4_is_down(fs)) /* else what cannot be written is meant to be lost */
                 ret = first_error(err, ret);

@@ -467,6 +467,19 @@ void vfs_pages_set_error(struct vfs_inode *inode, int err)
         do {
                 new = ((old >> ERRNO_BITS) + 1) << ERRNO_BITS | (uint16_t)-err;
         } while (!atomic_compare_exchange_weak(&inode->pages.error, &old, new));
+        if (!atomic_exchange(&inode->pages.is_untold, true))
+                atomic_fetch_add(&cache_of(inode)->nr_untold, 1);
+}
+
+void vfs_pages_forget_error(struct vfs_inode *inode)
+{
+        if (atomic_exchange(&inode->pages.is_untold, false))
+                atomic_fetch_sub(&cache_of(inode)->nr_untold, 1);
+}
+
+bool vfs_has_untold_error(struct vfs_super *sb)
+{
+        return atomic_load(&sb->pagecache.nr_untold) > 0;
 }
 
 static int errno_of(uint64_t error)
@@ -493,5 +506,6 @@ int vfs_pages_tell_error(struct vfs_inode *inode, _Atomic uint64_t *seen)
                 if (old >= now) /* it grows with its number */
                         return 0;
         } while (!atomic_compare_exchange_weak(seen, &old, now));
+        vfs_pages_forget_error(inode);
         return errno_of(now);
 }

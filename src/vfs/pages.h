@@ -52,6 +52,7 @@ struct vfs_pages {
 
         /* Errors of writing back, numbered, so that each open file is told once. */
         _Atomic uint64_t error; /* its number << 16 | errno; 0: none yet */
+        _Atomic bool is_untold; /* no file has been told of the latest */
 
         /* The mount's lists [pagecache.lock]. */
         enum vfs_pages_list list;
@@ -144,6 +145,9 @@ int vfs_pages_error_since(struct vfs_inode *inode, uint64_t *seen);
 int vfs_pages_tell_error(struct vfs_inode *inode, _Atomic uint64_t *seen);
 uint64_t vfs_pages_error_now(struct vfs_inode *inode);
 
+/* The file is no more: nobody misses what could not be written. */
+void vfs_pages_forget_error(struct vfs_inode *inode);
+
 /* ---- the mount ---- */
 
 struct vfs_super;
@@ -190,6 +194,7 @@ struct vfs_pagecache {
         uint64_t limit;                      /* bytes of folios [const once mounted] */
         _Atomic uint64_t bytes;
         _Atomic uint64_t dirty_bytes; /* of these, dirty or being written */
+        _Atomic uint32_t nr_untold;   /* files with an error that is, evicted ones too */
 
         struct arena arena; /* where folios are */
         _Atomic bool has_arena;
@@ -251,6 +256,9 @@ bool vfs_write_oldest(struct vfs_super *sb);
 /* Write back all files, and give the list's references back.  No lock is held.  The first
  * error. */
 int vfs_write_all(struct vfs_super *sb);
+
+/* Whether writing back has failed, and no open file was told.  For the end of the mount. */
+bool vfs_has_untold_error(struct vfs_super *sb);
 
 /* End the flusher's thread, until something becomes dirty again. */
 void vfs_flusher_stop(struct vfs_super *sb);

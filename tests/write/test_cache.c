@@ -697,6 +697,30 @@ static void an_error_of_a_durable_write_is_told_once_C32(void **state)
         t_close(&st);
 }
 
+/* Who closes without an fsync has not been told: then unmount tells.  Of a file that is gone
+ * there is nothing to tell. */
+static void an_error_that_no_file_was_told_of_is_told_by_unmount(void **state)
+{
+        struct stage st;
+
+        for (unsigned is_removed = 0; is_removed < 2; is_removed++) {
+                t_open(&st, EXT4_4K, 16, "");
+                t_must_write(&st, 'a', 0, 65536);
+                t_fail_writes(&st, 1);
+                assert_int_equal(uext4_truncate(st.file, 100000), 0); /* writes it back */
+                uext4_bdev_fault_clear(st.fault);
+                assert_false(t_is_dirty(&st));
+                if (is_removed) {
+                        struct uext4_inode *root;
+
+                        assert_int_equal(uext4_inode_get(st.m.fs, UEXT4_ROOT_INO, 0, &root), 0);
+                        assert_int_equal(uext4_unlink(root, "file", 4), 0);
+                        uext4_inode_put(root);
+                }
+                t_close_with(&st, is_removed ? 0 : -EIO);
+        }
+}
+
 /* The same of what nobody waits for. */
 static void errors_in_the_background_are_told(void **state)
 {
@@ -1440,6 +1464,7 @@ int main(void)
                 cmocka_unit_test(what_is_deleted_is_not_written),
                 cmocka_unit_test(an_error_is_told_each_file_once_C32),
                 cmocka_unit_test(an_error_of_a_durable_write_is_told_once_C32),
+                cmocka_unit_test(an_error_that_no_file_was_told_of_is_told_by_unmount),
                 cmocka_unit_test(errors_in_the_background_are_told),
                 cmocka_unit_test(promises_of_failed_writes_come_back),
                 cmocka_unit_test(without_memory_nothing_acknowledged_is_lost),
