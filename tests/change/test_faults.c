@@ -3,12 +3,11 @@
  * Whatever fails, nothing crashes, hangs or leaks; and the next mount finds what the model
  * allows, as after a power cut, and leaves what e2fsck is content with.
  *
- * The Nth request of the device fails, or all from the Nth on, for each N that a run has; and
- * the Nth allocation of memory.  UEXT4_LONG=1 asks e2fsck each time.
+ * Each request of the device fails, and each allocation of memory (sweep.h).  UEXT4_LONG=1 asks
+ * e2fsck each time.
  */
-#include <unistd.h>
-
 #include "cuts.h"
+#include "sweep.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -30,109 +29,139 @@ static const struct config configs[] = {
         {"bigalloc", "-b 1024 -I 256 -N 256 -J size=1 -O " EXT4 ",bigalloc -C 4096"},
 };
 
-struct sweep {
-        const struct config *config;
-        struct t_image img;
+struct change {
+        struct sweep s;
         struct cutter cut; /* for its check of an image */
         struct rig_mount m;
         struct model md;
-        char what[128];
-        uint64_t nr_runs, nr_failed;
 };
 
 /* ---- what is done, until something fails ---- */
 
-static struct model_file *file(struct sweep *s, const char *name)
+static struct model_file *file(struct change *c, const char *name)
 {
-        return model_find(&s->md, name);
+        return model_find(&c->md, name);
 }
 
-static bool has_extents(struct sweep *s)
+static bool has_extents(struct change *c)
 {
-        return ext4_has_incompat(rig_fs(&s->m), EXT4_INCOMPAT_EXTENTS);
+        return ext4_has_incompat(rig_fs(&c->m), EXT4_INCOMPAT_EXTENTS);
 }
 
-static int do_extents(struct sweep *s)
+static int do_extents(struct change *c)
 {
-        struct model_file *a = file(s, "a"), *b = file(s, "b");
-        int ret = model_fallocate(&s->md, a, 0, 5000, 100 * KIB);
+        struct model_file *a = file(c, "a"), *b = file(c, "b");
+        int ret = model_fallocate(&c->md, a, 0, 5000, 100 * KIB);
 
         if (ret == 0)
-                ret = model_write(&s->md, a, 30 * KIB, 9000, OP_BUFFERED);
+                ret = model_write(&c->md, a, 30 * KIB, 9000, OP_BUFFERED);
         if (ret == 0)
-                ret = model_fallocate(&s->md, a, FALLOC_FL_COLLAPSE_RANGE, 4 * KIB, 8 * KIB);
+                ret = model_fallocate(&c->md, a, FALLOC_FL_COLLAPSE_RANGE, 4 * KIB, 8 * KIB);
         if (ret == 0)
-                ret = model_fallocate(&s->md, b, FALLOC_FL_INSERT_RANGE, 4 * KIB, 8 * KIB);
+                ret = model_fallocate(&c->md, b, FALLOC_FL_INSERT_RANGE, 4 * KIB, 8 * KIB);
         if (ret == 0)
-                ret = model_fallocate(&s->md, b, FALLOC_FL_ZERO_RANGE, 3000, 9000);
+                ret = model_fallocate(&c->md, b, FALLOC_FL_ZERO_RANGE, 3000, 9000);
         return ret;
 }
 
-static int do_names(struct sweep *s)
+static int do_names(struct change *c)
 {
-        struct model_file *c = file(s, "c"), *d = file(s, "d");
-        int ret = model_unlink(&s->md, c);
+        struct model_file *third = file(c, "c"), *fourth = file(c, "d");
+        int ret = model_unlink(&c->md, third);
 
         if (ret == 0)
-                ret = model_unlink(&s->md, d);
+                ret = model_unlink(&c->md, fourth);
         if (ret == 0)
-                ret = model_put(&s->md, d);
+                ret = model_put(&c->md, fourth);
         if (ret == 0)
-                ret = model_truncate(&s->md, c, 1234);
+                ret = model_truncate(&c->md, third, 1234);
         if (ret == 0)
-                ret = model_tmpfile(&s->md, "/m");
+                ret = model_tmpfile(&c->md, "/m");
         if (ret == 0)
-                ret = model_write(&s->md, &s->md.files[s->md.nr_files - 1], 0, 9999, OP_DIRECT);
+                ret = model_write(&c->md, &c->md.files[c->md.nr_files - 1], 0, 9999, OP_DIRECT);
         return ret;
 }
 
-static int do_all(struct sweep *s)
+static int do_all(struct change *c)
 {
-        struct model_file *a = file(s, "a"), *b = file(s, "b");
-        int ret = model_enter(&s->md);
+        struct model_file *a = file(c, "a"), *b = file(c, "b");
+        int ret = model_enter(&c->md);
 
         if (ret == 0)
-                ret = model_write(&s->md, a, 20000, 30000, OP_DIRECT);
+                ret = model_write(&c->md, a, 20000, 30000, OP_DIRECT);
         if (ret == 0)
-                ret = model_truncate(&s->md, b, 1003);
+                ret = model_truncate(&c->md, b, 1003);
         if (ret == 0)
-                ret = model_truncate(&s->md, b, 40000);
+                ret = model_truncate(&c->md, b, 40000);
         if (ret == 0)
-                ret = model_fallocate(&s->md, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                ret = model_fallocate(&c->md, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                       7000, 20000);
         if (ret == 0)
-                ret = model_sync(&s->md);
-        if (ret == 0 && has_extents(s))
-                ret = do_extents(s);
+                ret = model_sync(&c->md);
+        if (ret == 0 && has_extents(c))
+                ret = do_extents(c);
         if (ret == 0)
-                ret = do_names(s);
+                ret = do_names(c);
         return ret;
 }
 
-/* 0, or what has failed; everything is given back in any case. */
-static int run(struct sweep *s, struct uext4_bdev *dev)
+/* What is in the image, in the model. */
+static void learn(struct change *c)
 {
-        int ret = rig_mount(&s->m, dev, RIG_OPTIONS);
+        struct uext4_bdev *dev = rig_open_image(&c->s.img);
+
+        T_CHECK(rig_mount(&c->m, dev, "ro") == 0);
+        model_init(&c->md, &c->m, 1);
+        model_add_dir(&c->md, "/m");
+        model_leave(&c->md);
+        T_CHECK(rig_unmount(&c->m) == 0);
+        uext4_bdev_close(dev);
+        c->md.keep_states = true;
+        c->md.may_fail = true;
+}
+
+static int mount_and_do(struct change *c, struct uext4_bdev *dev)
+{
+        int ret = rig_mount(&c->m, dev, RIG_OPTIONS);
         int err;
 
         if (ret < 0)
                 return ret;
-        if (!rig_fs(&s->m)->journal) {
-                (void)rig_unmount(&s->m);
+        if (!rig_fs(&c->m)->journal) {
+                (void)rig_unmount(&c->m);
                 return -EROFS;
         }
-        ret = do_all(s);
-        model_leave(&s->md);
-        err = rig_unmount(&s->m);
+        ret = do_all(c);
+        model_leave(&c->md);
+        err = rig_unmount(&c->m);
         return ret < 0 ? ret : err;
 }
 
-/* ---- images and models ---- */
+static int run(struct sweep *s, struct uext4_bdev *dev)
+{
+        return mount_and_do(container_of(s, struct change, s), dev);
+}
 
-static void make_image(struct sweep *s)
+/* The next mount finds what the model allows; then there is a new one. */
+static void look(struct sweep *s, struct t_image *img)
+{
+        struct change *c = container_of(s, struct change, s);
+
+        memcpy(c->cut.image, img->data, img->size);
+        c->cut.md = &c->md;
+        cutter_check(&c->cut, img->data, false, s->what);
+        c->cut.md = NULL;
+        model_done(&c->md);
+        learn(c);
+}
+
+/* ---- the sweeps ---- */
+
+static struct t_image make_image(const struct config *config)
 {
         static const size_t sizes[] = {20000, 45000, 30000, 70000, 50};
         char *bytes = t_alloc(100000);
+        struct t_image img;
         struct rig_tree tree;
         char name[16];
 
@@ -144,168 +173,53 @@ static void make_image(struct sweep *s)
                 snprintf(name, sizeof(name), "m/%c", 'a' + i);
                 rig_tree_file(&tree, name, bytes, sizes[i]);
         }
-        s->img = rig_make(5 * MIB, s->config->mkfs, tree.path, NULL);
+        img = rig_make(5 * MIB, config->mkfs, tree.path, NULL);
         rig_tree_done(&tree);
         free(bytes);
+        return img;
 }
 
-/* What is in the image, in the model. */
-static void learn(struct sweep *s)
+static void sweep_configs(enum sweep_kind kind, uint64_t step)
 {
-        struct uext4_bdev *dev = rig_open_image(&s->img);
-
-        T_CHECK(rig_mount(&s->m, dev, "ro") == 0);
-        model_init(&s->md, &s->m, 1);
-        model_add_dir(&s->md, "/m");
-        model_leave(&s->md);
-        T_CHECK(rig_unmount(&s->m) == 0);
-        uext4_bdev_close(dev);
-        s->md.keep_states = true;
-        s->md.may_fail = true;
-}
-
-/* What the run has left, without faults any more. */
-static void look(struct sweep *s, struct t_image *img)
-{
-        memcpy(s->cut.image, img->data, img->size);
-        s->cut.md = &s->md;
-        cutter_check(&s->cut, img->data, false, s->what);
-        s->cut.md = NULL;
-        model_done(&s->md);
-}
-
-static void begin(struct sweep *s, const struct config *config)
-{
-        memset(s, 0, sizeof(*s));
-        s->config = config;
-        make_image(s);
-        s->cut.name = config->name;
-        s->cut.rand = t_seed();
-        s->cut.fsck_one_in = t_is_long() ? 1 : 2;
-        cutter_open(&s->cut, &s->img);
-}
-
-static void end(struct sweep *s, const char *of)
-{
-        printf("# %s, %s: %llu runs, %llu had something fail\n", s->config->name, of,
-               (unsigned long long)s->nr_runs, (unsigned long long)s->nr_failed);
-        cutter_close(&s->cut);
-        t_image_free(&s->img);
-}
-
-#define SECONDS_OF_A_RUN 120 /* more is a hang */
-
-/* ---- devices ---- */
-
-/* Request `n` fails, and with `sticky` all later ones; whether there was one. */
-static bool run_with_fault(struct sweep *s, uint32_t ops, uint64_t n, bool sticky)
-{
-        const struct uext4_bdev_fault rule = {
-                .ops = ops, .skip = n, .count = sticky ? 0 : 1, .error = -EIO};
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev;
-        uint64_t hits;
-
-        snprintf(s->what, sizeof(s->what), "operations %#x: request %llu %s", ops,
-                 (unsigned long long)n, sticky ? "and later ones fail" : "fails");
-        learn(s);
-        T_CHECK(uext4_bdev_open_fault(rig_open_image(&img), &dev) == 0);
-        T_CHECK(uext4_bdev_fault_add(dev, &rule) == 0);
-        alarm(SECONDS_OF_A_RUN);
-        s->nr_runs++;
-        s->nr_failed += run(s, dev) < 0;
-        hits = uext4_bdev_fault_hits(dev);
-        uext4_bdev_close(dev);
-        look(s, &img);
-        t_image_free(&img);
-        return hits > 0;
-}
-
-static void sweep_device(uint32_t ops, const char *of)
-{
-        struct sweep *s = t_alloc(sizeof(*s));
+        struct change *c = t_alloc(sizeof(*c));
 
         for (size_t i = 0; i < ARRAY_LEN(configs); i++) {
-                begin(s, &configs[i]);
-                for (unsigned sticky = 0; sticky < 2; sticky++) {
-                        uint64_t n = 0;
-
-                        while (run_with_fault(s, ops, n, sticky))
-                                n += t_sweep_step(3);
-                }
-                end(s, of);
+                memset(c, 0, sizeof(*c));
+                c->s = (struct sweep){.name = configs[i].name,
+                                      .img = make_image(&configs[i]),
+                                      .run = run,
+                                      .look = look};
+                c->cut.name = configs[i].name;
+                c->cut.rand = t_seed();
+                c->cut.fsck_one_in = t_is_long() ? 1 : 2;
+                cutter_open(&c->cut, &c->s.img);
+                learn(c);
+                sweep_kind(&c->s, kind, step);
+                model_done(&c->md);
+                cutter_close(&c->cut);
+                t_image_free(&c->s.img);
         }
-        alarm(0);
-        free(s);
+        free(c);
 }
 
 static void each_write_fails(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_WRITE | 1u << UEXT4_BDEV_WRITE_ZEROES, "writes");
+        sweep_configs(SWEEP_WRITES, t_sweep_step(3));
 }
 
 static void each_read_fails(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_READ, "reads");
+        sweep_configs(SWEEP_READS, t_sweep_step(3));
 }
 
 static void each_flush_fails(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_FLUSH, "flushes");
-}
-
-/* ---- memory ---- */
-
-static void run_with_little_memory(struct sweep *s, uint64_t n)
-{
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev = rig_open_image(&img);
-
-        snprintf(s->what, sizeof(s->what), "allocation %llu fails", (unsigned long long)n);
-        learn(s);
-        alarm(SECONDS_OF_A_RUN);
-        s->nr_runs++;
-        mem_fail_after((int64_t)n);
-        s->nr_failed += run(s, dev) < 0;
-        mem_fail_after(-1);
-        uext4_bdev_close(dev);
-        look(s, &img);
-        t_image_free(&img);
-}
-
-/* Allocations of a run without faults. */
-static uint64_t count_allocations(struct sweep *s)
-{
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev = rig_open_image(&img);
-        uint64_t before;
-
-        learn(s);
-        before = mem_count();
-        T_CHECK(run(s, dev) == 0);
-        before = mem_count() - before;
-        uext4_bdev_close(dev);
-        model_done(&s->md);
-        t_image_free(&img);
-        return before;
+        sweep_configs(SWEEP_FLUSHES, t_sweep_step(3));
 }
 
 static void each_allocation_fails(void **state)
 {
-        struct sweep *s = t_alloc(sizeof(*s));
-
-        for (size_t i = 0; i < ARRAY_LEN(configs); i++) {
-                uint64_t nr;
-
-                begin(s, &configs[i]);
-                nr = count_allocations(s);
-                for (uint64_t n = 0; n < nr; n++)
-                        run_with_little_memory(s, n);
-                printf("# %s: %llu allocations\n", configs[i].name, (unsigned long long)nr);
-                end(s, "memory");
-        }
-        alarm(0);
-        free(s);
+        sweep_configs(SWEEP_MEMORY, 1);
 }
 
 int main(void)

@@ -4,12 +4,11 @@
  * Whatever fails while files are written, nothing crashes, hangs or leaks; and the next mount
  * finds what track.h allows, as after a power cut, and leaves what e2fsck is content with.
  *
- * The Nth request of the device fails, or all from the Nth on, for each N that a run of mix.h
- * has; and the Nth allocation of memory.  UEXT4_LONG=1 makes longer runs, and more of them.
+ * Each request of the device fails that a run of mix.h has, and each allocation of memory
+ * (sweep.h).  UEXT4_LONG=1 makes longer runs, and more of them.
  */
 
-#include <unistd.h>
-
+#include "../change/sweep.h"
 #include "mix.h"
 
 #define FEATURES \
@@ -30,17 +29,15 @@ static const struct config configs[] = {
         {"bigalloc", EXT4_1K ",bigalloc -C 4096", true},
 };
 
-#define NR_FILES         2
-#define SECONDS_OF_A_RUN 120 /* more is a hang */
+#define NR_FILES 2
 
-struct sweep {
-        const struct config *config;
-        struct t_image img;
+struct writes {
+        struct sweep s;
         struct rig_mount m;
         struct mix mixes[NR_FILES];
         unsigned nr_steps;
-        uint64_t seed, nr_runs, nr_failed;
-        char what[128]; /* fails */
+        bool has_extents;
+        uint64_t seed;
 };
 
 static void path_of(unsigned file, char *path, size_t size)
@@ -48,201 +45,121 @@ static void path_of(unsigned file, char *path, size_t size)
         snprintf(path, size, "/f%u", file);
 }
 
-static void complain(struct sweep *s, const struct t_image *img, const char *what)
+static void complain(struct writes *w, const struct t_image *img, const char *what)
 {
-        fprintf(stderr, "%s, seed %llu, %s: %s\n%s\n", s->config->name,
-                (unsigned long long)s->seed, s->what, what, s->m.log.text);
+        fprintf(stderr, "%s, seed %llu, %s: %s\n%s\n", w->s.name, (unsigned long long)w->seed,
+                w->s.what, what, w->m.log.text);
         rig_keep("fault", img->data, img->size);
         abort();
 }
 
 /* ---- one run ---- */
 
-static int act(struct sweep *s)
+static int act(struct writes *w)
 {
-        uint64_t rand = s->seed;
+        uint64_t rand = w->seed;
         char path[16];
         int ret = 0;
 
         for (unsigned i = 0; i < NR_FILES && ret == 0; i++) {
                 path_of(i, path, sizeof(path));
-                ret = mix_open(&s->mixes[i], s->m.fs, path);
+                ret = mix_open(&w->mixes[i], w->m.fs, path);
         }
-        for (unsigned i = 0; i < s->nr_steps && ret == 0; i++)
-                ret = mix_step(&s->mixes[t_below(&rand, NR_FILES)]);
+        for (unsigned i = 0; i < w->nr_steps && ret == 0; i++)
+                ret = mix_step(&w->mixes[t_below(&rand, NR_FILES)]);
         for (unsigned i = 0; i < NR_FILES && ret == 0; i++)
-                ret = mix_settle(&s->mixes[i]);
+                ret = mix_settle(&w->mixes[i]);
         return ret;
 }
 
 /* 0, or what has failed; everything is given back in any case. */
 static int run(struct sweep *s, struct uext4_bdev *dev)
 {
+        struct writes *w = container_of(s, struct writes, s);
         int ret, err;
 
         for (unsigned i = 0; i < NR_FILES; i++) {
-                mix_init(&s->mixes[i], i, s->seed + i, s->config->has_extents);
-                s->mixes[i].may_be_short = true;
+                mix_init(&w->mixes[i], i, w->seed + i, w->has_extents);
+                w->mixes[i].may_be_short = true;
         }
-        alarm(SECONDS_OF_A_RUN);
-        s->nr_runs++;
-        ret = rig_mount(&s->m, dev, RIG_OPTIONS);
+        ret = rig_mount(&w->m, dev, RIG_OPTIONS);
         if (ret < 0)
                 return ret;
-        ret = act(s);
+        ret = act(w);
         for (unsigned i = 0; i < NR_FILES; i++)
-                mix_close(&s->mixes[i]);
-        err = rig_unmount(&s->m);
+                mix_close(&w->mixes[i]);
+        err = rig_unmount(&w->m);
         for (unsigned i = 0; i < NR_FILES && ret == 0 && err == 0; i++)
-                track_synced(&s->mixes[i].t);
+                track_synced(&w->mixes[i].t);
         return ret < 0 ? ret : err;
 }
 
 /* What the run has left, without faults any more. */
 static void look(struct sweep *s, struct t_image *img)
 {
+        struct writes *w = container_of(s, struct writes, s);
         struct uext4_bdev *dev = rig_open_image(img);
         struct rig_mount m;
         char path[16];
         char *text;
 
         if (rig_mount(&m, dev, RIG_OPTIONS) < 0)
-                complain(s, img, m.log.text);
+                complain(w, img, m.log.text);
         for (unsigned i = 0; i < NR_FILES; i++) {
-                const char *wrong = s->mixes[i].wrong;
+                const char *wrong = w->mixes[i].wrong;
 
                 path_of(i, path, sizeof(path));
                 if (!wrong)
-                        wrong = mix_check_cut(&s->mixes[i], m.fs, path);
+                        wrong = mix_check_cut(&w->mixes[i], m.fs, path);
                 if (wrong)
-                        complain(s, img, wrong);
-                mix_done(&s->mixes[i]);
+                        complain(w, img, wrong);
+                mix_done(&w->mixes[i]);
         }
         T_CHECK(rig_unmount(&m) == 0);
         uext4_bdev_close(dev);
-        text = s->nr_runs % 4 == 0 || t_is_long() ? rig_fsck(img->data, img->size) : NULL;
+        text = w->s.nr_runs % 4 == 0 || t_is_long() ? rig_fsck(img->data, img->size) : NULL;
         if (text)
-                complain(s, img, text);
+                complain(w, img, text);
 }
 
-/* ---- devices ---- */
+/* ---- the sweeps ---- */
 
-/* Request `n` fails, and with `sticky` all later ones; whether there was one. */
-static bool run_with_fault(struct sweep *s, uint32_t ops, uint64_t n, bool sticky)
-{
-        const struct uext4_bdev_fault rule = {
-                .ops = ops, .skip = n, .count = sticky ? 0 : 1, .error = -EIO};
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev;
-        bool hit;
-
-        snprintf(s->what, sizeof(s->what), "operations %#x: request %llu %s", ops,
-                 (unsigned long long)n, sticky ? "and later ones fail" : "fails");
-        T_CHECK(uext4_bdev_open_fault(rig_open_image(&img), &dev) == 0);
-        T_CHECK(uext4_bdev_fault_add(dev, &rule) == 0);
-        s->nr_failed += run(s, dev) < 0 ? 1 : 0;
-        hit = uext4_bdev_fault_hits(dev) > 0;
-        uext4_bdev_close(dev);
-        look(s, &img);
-        t_image_free(&img);
-        return hit;
-}
-
-static void begin(struct sweep *s, const struct config *config, uint64_t seed)
-{
-        *s = (struct sweep){.config = config, .nr_steps = t_is_long() ? 100 : 30, .seed = seed};
-        s->img = rig_make(4 << 20, config->mkfs, NULL,
-                          "write /dev/null f0\\nwrite /dev/null f1\\n");
-}
-
-static void end(struct sweep *s, const char *of)
-{
-        printf("# %s, %s: %llu runs, %llu had something fail\n", s->config->name, of,
-               (unsigned long long)s->nr_runs, (unsigned long long)s->nr_failed);
-        fflush(stdout);
-        t_image_free(&s->img);
-        alarm(0);
-}
-
-static void sweep_device(uint32_t ops, const char *of)
+static void sweep_configs(enum sweep_kind kind)
 {
         const uint64_t seed = t_seed(), nr_seeds = t_is_long() ? 10 : 1;
-        struct sweep s;
 
         for (size_t i = 0; i < ARRAY_LEN(configs) * nr_seeds; i++) {
-                begin(&s, &configs[i % ARRAY_LEN(configs)], seed + i);
-                for (unsigned sticky = 0; sticky < 2; sticky++) {
-                        uint64_t n = 0;
+                const struct config *config = &configs[i % ARRAY_LEN(configs)];
+                struct writes w = {.nr_steps = t_is_long() ? 100 : 30,
+                                   .has_extents = config->has_extents,
+                                   .seed = seed + i};
 
-                        while (run_with_fault(&s, ops, n, sticky))
-                                n++;
-                }
-                end(&s, of);
+                w.s = (struct sweep){.name = config->name, .run = run, .look = look};
+                w.s.img = rig_make(4 << 20, config->mkfs, NULL,
+                                   "write /dev/null f0\\nwrite /dev/null f1\\n");
+                sweep_kind(&w.s, kind, 1);
+                t_image_free(&w.s.img);
         }
 }
 
 static void each_write_fails_B40(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_WRITE | 1u << UEXT4_BDEV_WRITE_ZEROES, "writes");
+        sweep_configs(SWEEP_WRITES);
 }
 
 static void each_read_fails(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_READ, "reads");
+        sweep_configs(SWEEP_READS);
 }
 
 static void each_flush_fails(void **state)
 {
-        sweep_device(1u << UEXT4_BDEV_FLUSH, "flushes");
-}
-
-/* ---- memory ---- */
-
-static void run_with_little_memory(struct sweep *s, uint64_t n)
-{
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev = rig_open_image(&img);
-
-        snprintf(s->what, sizeof(s->what), "allocation %llu fails", (unsigned long long)n);
-        mem_fail_after((int64_t)n);
-        s->nr_failed += run(s, dev) < 0 ? 1 : 0;
-        mem_fail_after(-1);
-        uext4_bdev_close(dev);
-        look(s, &img);
-        t_image_free(&img);
-}
-
-/* Allocations of a run without faults. */
-static uint64_t count_allocations(struct sweep *s)
-{
-        struct t_image img = t_image_copy(&s->img);
-        struct uext4_bdev *dev = rig_open_image(&img);
-        uint64_t before = mem_count();
-
-        snprintf(s->what, sizeof(s->what), "nothing fails");
-        if (run(s, dev) < 0)
-                complain(s, &img, "but it does");
-        before = mem_count() - before;
-        uext4_bdev_close(dev);
-        look(s, &img);
-        t_image_free(&img);
-        return before;
+        sweep_configs(SWEEP_FLUSHES);
 }
 
 static void each_allocation_fails(void **state)
 {
-        const uint64_t seed = t_seed(), nr_seeds = t_is_long() ? 10 : 1;
-        struct sweep s;
-
-        for (size_t i = 0; i < ARRAY_LEN(configs) * nr_seeds; i++) {
-                uint64_t nr;
-
-                begin(&s, &configs[i % ARRAY_LEN(configs)], seed + i);
-                nr = count_allocations(&s);
-                for (uint64_t n = 0; n < nr; n++)
-                        run_with_little_memory(&s, n);
-                end(&s, "memory");
-        }
+        sweep_configs(SWEEP_MEMORY);
 }
 
 int main(void)
