@@ -298,6 +298,35 @@ static void metadata_fill_gaps(void **state)
         t_image_free(&img);
 }
 
+/* What is known of a group's space may go when memory is short; it is learned again. */
+static void what_is_known_of_space_makes_place_for_more(void **state)
+{
+        struct ext4_alloc req = {.len = 1, .flags = EXT4_ALLOC_META};
+        const uint64_t much = 1ull << 40;
+        struct piece first, second, third;
+        struct ext4_balloc *b;
+        struct world w;
+        struct t_image img = begin(&w, PLAIN " -g 1024", 48);
+
+        b = w.fs->balloc;
+        req.goal = ext4_cluster_block(w.fs, 3, 500);
+        assert_int_equal(alloc(&w, req, &first), 0);
+        assert_true(b->groups[3].loaded);
+        atomic_fetch_add(&b->space_bytes, much);
+        req.goal = ext4_cluster_block(w.fs, 4, 500);
+        assert_int_equal(alloc(&w, req, &second), 0);
+        atomic_fetch_sub(&b->space_bytes, much);
+        assert_false(b->groups[3].loaded);
+        assert_true(b->groups[4].loaded); /* this one is needed */
+        assert_true(b->space_bytes < much);
+        req.goal = first.pblk;
+        assert_int_equal(alloc(&w, req, &third), 0);
+        assert_true(b->groups[3].loaded);
+        assert_int_not_equal(third.pblk, first.pblk);
+        world_end(&w);
+        t_image_free(&img);
+}
+
 /* Eight files grow in turn by a block.  The pieces that each is in may double in size. */
 static void appenders_in_turn_do_not_fragment_each_other(void **state)
 {
@@ -818,6 +847,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_goal_that_is_free_is_met),
                 cmocka_unit_test(metadata_fill_gaps),
+                cmocka_unit_test(what_is_known_of_space_makes_place_for_more),
                 cmocka_unit_test(appenders_in_turn_do_not_fragment_each_other),
                 cmocka_unit_test(a_window_goes_with_its_owner),
                 cmocka_unit_test(reserves_are_for_whom_they_are),

@@ -129,6 +129,27 @@ static void allocate_and_delete_leaves_a_clean_image(void **state)
         }
 }
 
+/* A bitmap that says of an inode in use that it is free: the one who has it keeps it. */
+static void a_number_in_use_is_not_given_out(void **state)
+{
+        struct t_image img = t_mkfs(16u << 20, t_configs[0].options, NULL);
+        struct ext4_inode *inode, *root, *again;
+        struct t_mount m;
+
+        mount_rw(&m, &img);
+        root = get(m.fs, EXT4_INO_ROOT);
+        inode = alloc(root, S_IFREG | 0644);
+        assert_int_equal(ext4_iget_new(m.fs, ext4_ino(inode), &again), -EUCLEAN);
+        assert_true(t_log_has(&m.log, "in use"));
+        again = get(m.fs, ext4_ino(inode));
+        assert_ptr_equal(again, inode);
+        ext4_iput(again);
+        t_delete(inode);
+        ext4_iput(root);
+        t_umount(&m);
+        t_image_free(&img);
+}
+
 static void all_are_given_out_once(void **state)
 {
         struct t_image img = t_mkfs(8u << 20, PLAIN " -N 512 -g 2048 -G 2", NULL);
@@ -486,6 +507,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(allocate_and_delete_leaves_a_clean_image),
+                cmocka_unit_test(a_number_in_use_is_not_given_out),
                 cmocka_unit_test(all_are_given_out_once),
                 cmocka_unit_test(fields_and_inheritance),
                 cmocka_unit_test(number_that_comes_again_is_another_inode),

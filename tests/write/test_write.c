@@ -867,9 +867,41 @@ static void times_are_those_of_the_last_write(void **state)
         t_close(&st);
 }
 
+/* The superblock learns of it with the size; revision 0 has no features. */
+static void the_first_file_of_2_gib_is_a_feature(void **state)
+{
+        static const struct {
+                const char *mkfs;
+                int want;
+        } rows[] = {{"-b 4096 -I 256 -N 64 -O none,ext_attr,filetype,extent,metadata_csum", 0},
+                    {"-b 4096 -N 64 -O none,sparse_super", 0},
+                    {"-b 4096 -N 64 -r 0 -O none", -EFBIG}};
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                const struct ext4_super_block *sb;
+                uint8_t bytes[4096] __attribute__((aligned(4096)));
+                struct iovec iov = {bytes, sizeof(bytes)};
+                struct stage st;
+
+                t_open(&st, rows[i].mkfs, 4 << 20, 0);
+                for (unsigned n = 0; n < 2; n++) /* the second time it is there */
+                        assert_int_equal(uext4_truncate(st.file, (3ull + n) << 30),
+                                         rows[i].want);
+                assert_int_equal(uext4_truncate(st.file, (2ull << 30) - 1), 0);
+                assert_int_equal(uext4_syncfs(st.m.fs), 0);
+                assert_int_equal(uext4_bdev_readv(st.dev, &iov, 1, 0), 0);
+                sb = (const void *)(bytes + EXT4_SUPER_OFFSET);
+                assert_int_equal(
+                        !(le32_get(sb->s_feature_ro_compat) & EXT4_RO_COMPAT_LARGE_FILE),
+                        rows[i].want < 0);
+                t_close(&st);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_first_file_of_2_gib_is_a_feature),
                 cmocka_unit_test(overwrite_is_one_request_C44),
                 cmocka_unit_test(overwrite_takes_no_memory_C44),
                 cmocka_unit_test(dsync_overwrite_is_one_fua_write_B7),
