@@ -10,6 +10,7 @@
 
 #include "ext4/journal.h"
 #include "ext4/super_write.h"
+#include "lib/lib.h"
 #include "t_fs.h"
 #include "util/alloc.h"
 
@@ -466,6 +467,37 @@ static void obstacles_are_named(void **state)
         }
 }
 
+/* A journal to replay, in an image that must not be written: replayed in memory, and said. */
+static void who_cannot_write_reads_what_the_journal_has(void **state)
+{
+        struct t_image img = t_mkfs(16 * MIB, "-b 1024 -J size=1 -O has_journal", NULL);
+        struct ext4_super_block *sb = t_super(&img);
+        struct uext4_mount_params params = {.options = "rw", .log = t_log_line};
+        struct t_image before;
+        struct uext4_bdev *dev;
+        struct uext4_info info;
+        struct uext4_fs *fs;
+        struct t_log log;
+
+        sb->s_feature_incompat =
+                le32_make(le32_get(sb->s_feature_incompat) | EXT4_INCOMPAT_RECOVER);
+        sb->s_feature_ro_compat = le32_make(le32_get(sb->s_feature_ro_compat) | 1u << 30);
+        before = t_image_copy(&img);
+        t_log_init(&log);
+        params.log_arg = &log;
+        assert_int_equal(uext4_bdev_open_buffer(img.data, img.size, 0, &dev), 0);
+        if (uext4_mount_bdev(dev, &params, &fs) != 0)
+                fail_msg("%s", log.text);
+        assert_int_equal(uext4_get_info(fs, &info), 0);
+        assert_non_null(strstr(info.readonly_reason, "FEATURE_R30"));
+        assert_true(t_log_has(&log, "mounted read-only: "));
+        assert_int_equal(uext4_unmount(fs), 0);
+        uext4_bdev_close(dev);
+        assert_memory_equal(img.data, before.data, img.size);
+        t_image_free(&before);
+        t_image_free(&img);
+}
+
 static void who_would_write_is_told_without_a_word(void **state)
 {
         struct t_image img = t_image_copy(&images[EXT4]);
@@ -788,6 +820,7 @@ int main(void)
                 cmocka_unit_test(cut_at_every_request),
                 cmocka_unit_test(an_error_of_the_journal_comes_to_the_superblock),
                 cmocka_unit_test(obstacles_are_named),
+                cmocka_unit_test(who_cannot_write_reads_what_the_journal_has),
                 cmocka_unit_test(who_would_write_is_told_without_a_word),
                 cmocka_unit_test(the_superblock_has_defaults),
                 cmocka_unit_test(a_data_mode_needs_a_journal),
