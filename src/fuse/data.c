@@ -45,6 +45,10 @@ int srv_op_read(struct srv_request *rq)
         n = uext4_pread(file, rq->worker->out, size, in->offset);
         if (n < 0)
                 return (int)n;
+        /* The end, as far as the library knows; there may be more in the kernel. */
+        if ((size_t)n < size && rq->server->cache == FUSE_CACHE_WRITEBACK &&
+            !fills_pages(in->read_flags, FUSE_READ_LOCKOWNER))
+                return srv_read_after_drop(rq, h->node->nodeid, file, in->offset, size);
         rq->bytes = (size_t)n;
         srv_reply(rq, rq->worker->out, (size_t)n);
         return 0;

@@ -186,9 +186,12 @@ void srv_notify_stop(struct fuse_server *server);
 int srv_reply_after_drop(struct srv_request *rq, uint64_t nodeid, uint64_t pos, uint64_t len,
                          const void *data, size_t size);
 
-/* All pages of the node, which writes those that are dirty; then the answer is uext4_seek(). */
+/* The same of all pages, which writes those that are dirty; then the answer is uext4_seek(), or
+ * uext4_pread(). */
 int srv_seek_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_file *file,
                         uint64_t pos, int whence);
+int srv_read_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_file *file,
+                        uint64_t pos, size_t size);
 
 /* ---- kinds of requests ---- */
 

@@ -24,11 +24,16 @@ struct job {
         STAILQ_ENTRY(job) link;
         int fd; /* where the request came from */
         struct fuse_notify_inval_inode_out drop;
-        struct uext4_file *seeks; /* the answer is yet to be had: uext4_seek() */
-        uint64_t pos;
-        int whence;
         struct fuse_out_header answer;
         char data[MAX_DATA];
+        char *bytes; /* what is answered: data, or memory of the job's */
+
+        /* NULL, or how to get the answer from the file after dropping. */
+        int64_t (*ask)(struct job *job);
+        struct uext4_file *file;
+        uint64_t pos;
+        int whence;
+        size_t size;
 };
 
 STAILQ_HEAD(job_list, job);
@@ -41,17 +46,27 @@ struct srv_notifier {
         bool stop;            /* [lock] */
 };
 
-/* What is dirty in the kernel has come to the library by now. */
-static void seek(struct job *job)
+static int64_t seek(struct job *job)
 {
-        int64_t pos = uext4_seek(job->seeks, job->pos, job->whence);
+        int64_t pos = uext4_seek(job->file, job->pos, job->whence);
         const struct fuse_lseek_out out = {(uint64_t)pos};
 
-        if (pos < 0) {
-                job->answer.error = (int32_t)pos;
-                job->answer.len = sizeof(job->answer);
-        }
-        memcpy(job->data, &out, sizeof(out));
+        memcpy(job->bytes, &out, sizeof(out));
+        return pos < 0 ? pos : (int64_t)sizeof(out);
+}
+
+static int64_t read_again(struct job *job)
+{
+        return uext4_pread(job->file, job->bytes, job->size, job->pos);
+}
+
+/* What is dirty in the kernel has come to the library by now. */
+static void get_answer(struct job *job)
+{
+        int64_t n = job->ask(job);
+
+        job->answer.error = n < 0 ? (int32_t)n : 0;
+        job->answer.len = (uint32_t)(sizeof(job->answer) + (n < 0 ? 0 : (size_t)n));
 }
 
 /* That the kernel does not know the inode any more is fine, and so is that it cannot drop what
@@ -60,16 +75,18 @@ static void do_job(struct job *job)
 {
         struct fuse_out_header head = {.error = FUSE_NOTIFY_INVAL_INODE};
         struct iovec drop[] = {{&head, sizeof(head)}, {&job->drop, sizeof(job->drop)}};
-        struct iovec answer[] = {{&job->answer, sizeof(job->answer)}, {job->data, 0}};
+        struct iovec answer[] = {{&job->answer, sizeof(job->answer)}, {job->bytes, 0}};
 
         head.len = sizeof(head) + sizeof(job->drop);
         if (writev(job->fd, drop, 2) < 0)
                 errno = 0;
-        if (job->seeks)
-                seek(job);
+        if (job->ask)
+                get_answer(job);
         answer[1].iov_len = job->answer.len - sizeof(job->answer);
         if (writev(job->fd, answer, 2) < 0)
                 errno = 0; /* who asked is gone */
+        if (job->bytes != job->data)
+                free(job->bytes);
         free(job);
 }
 
@@ -104,6 +121,7 @@ static struct job *new_job(const struct srv_request *rq, uint64_t nodeid, size_t
         job->drop.ino = nodeid;
         job->answer.len = (uint32_t)(sizeof(job->answer) + size);
         job->answer.unique = rq->in->unique;
+        job->bytes = job->data;
         return job;
 }
 
@@ -139,9 +157,29 @@ int srv_seek_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_fi
 
         if (!job)
                 return -ENOMEM;
-        job->seeks = file;
+        job->ask = seek;
+        job->file = file;
         job->pos = pos;
         job->whence = whence;
+        return hand_over(rq, job);
+}
+
+int srv_read_after_drop(struct srv_request *rq, uint64_t nodeid, struct uext4_file *file,
+                        uint64_t pos, size_t size)
+{
+        struct job *job = new_job(rq, nodeid, 0);
+        char *bytes = aligned_alloc(SRV_ALIGN, (size + SRV_ALIGN - 1) / SRV_ALIGN * SRV_ALIGN);
+
+        if (!job || !bytes) {
+                free(job);
+                free(bytes);
+                return -ENOMEM;
+        }
+        job->ask = read_again;
+        job->file = file;
+        job->pos = pos;
+        job->size = size;
+        job->bytes = bytes;
         return hand_over(rq, job);
 }
 

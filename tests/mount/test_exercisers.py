@@ -86,7 +86,7 @@ class Exercisers(mounting.Case):
         if run("mount", "-o", "loop", self.image, self.at).status != 0:
             self.skipTest("the kernel does not mount it")
         try:
-            self.fsx(200000)
+            self.fsx(20000)
             self.trees(5000)
             self.tree(5000, 3)
         finally:
