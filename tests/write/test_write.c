@@ -22,6 +22,7 @@
 #define EXT3_1K      "-b 1024 -J size=1 -O none,has_journal,sparse_super,large_file"
 #define NOJOURNAL_4K "-b 4096 -O ^has_journal,extents,huge_file,flex_bg,64bit,metadata_csum"
 
+#define BLOCK 4096u
 #define DEPTH 64
 
 struct stage {
@@ -760,6 +761,50 @@ static void full_device_gives_a_short_count(void **state)
         t_close(&st);
 }
 
+/* Another file gets all there is. */
+static void t_fill_device(struct stage *st)
+{
+        struct uext4_inode *root, *inode;
+        struct uext4_file *file;
+        uint64_t pos = 0;
+        int ret;
+
+        assert_int_equal(uext4_resolve(st->m.fs, "/", 0, &root), 0);
+        assert_int_equal(uext4_create(root, "rest", 4, 0644, &inode), 0);
+        assert_int_equal(uext4_open(inode, O_RDWR, &file), 0);
+        for (uint64_t len = 16 << 20; len >= BLOCK; pos += ret == 0 ? len : 0) {
+                ret = uext4_fallocate(file, 0, pos, len);
+                assert_true(ret == 0 || ret == -ENOSPC);
+                len >>= ret == 0 ? 0 : 1;
+        }
+        uext4_close(file);
+        uext4_inode_put(inode);
+        uext4_inode_put(root);
+}
+
+/* An extent would have to be cut in two, and there is no block for a node of the tree. */
+static void insertion_without_space_changes_nothing(void **state)
+{
+        struct fiemap_extent found[8];
+        struct stage st;
+
+        t_open(&st, EXT4_4K " -m 0", 24 << 20, O_DIRECT);
+        for (unsigned i = 0; i < 4; i++)
+                t_must_write(&st, i * 3 * BLOCK, 2 * BLOCK, 0);
+        t_fill_device(&st);
+        assert_int_equal(uext4_fallocate(st.file, FALLOC_FL_INSERT_RANGE, BLOCK, BLOCK),
+                         -ENOSPC);
+        assert_int_equal(t_size(&st), 11 * BLOCK);
+        t_end(&st); /* what is remembered of the map may be in more pieces than the map */
+        t_begin(&st, O_DIRECT);
+        assert_int_equal(uext4_fiemap(st.file, 0, 1 << 20, found, ARRAY_LEN(found)), 4);
+        for (unsigned i = 0; i < 4; i++) {
+                assert_int_equal(found[i].fe_logical, i * 3 * BLOCK);
+                t_assert_bytes(&st, i * 3 * BLOCK, 2 * BLOCK, 'x');
+        }
+        t_close(&st);
+}
+
 /* ---- other files ---- */
 
 static void ext3_holes_are_written_buffered_R1(void **state)
@@ -928,6 +973,7 @@ int main(void)
                 cmocka_unit_test(failed_request_between_others_stays_unwritten_B40),
                 cmocka_unit_test(space_that_was_just_freed_is_found_B16),
                 cmocka_unit_test(full_device_gives_a_short_count),
+                cmocka_unit_test(insertion_without_space_changes_nothing),
                 cmocka_unit_test(ext3_holes_are_written_buffered_R1),
                 cmocka_unit_test(failed_fallback_gives_the_direct_count_C29),
                 cmocka_unit_test(fsync_without_a_journal_stores_the_inode_C59),
