@@ -109,8 +109,22 @@ struct srv_counter {
         _Atomic uint64_t requests, errors, bytes; /* written by one worker, relaxed */
 };
 
+/* Who of the workers takes requests: see crew.c. */
+struct srv_crew {
+        unsigned min, max, nr_cpus; /* [const] */
+        _Atomic unsigned size;      /* workers with a lower index do [written under lock] */
+        _Atomic unsigned idle;      /* of these, wait for a request */
+        _Atomic bool is_watched;
+        bool stops; /* [lock] */
+        bool has_watcher;
+        pthread_t watcher;
+        pthread_mutex_t lock;
+        pthread_cond_t may_work, look;
+};
+
 struct srv_worker {
         struct fuse_server *server;
+        unsigned index;
         int blocking, polled; /* its channels: reading one sleeps, the other not */
         int fd;               /* the one that its request came from */
         pthread_t thread;
@@ -132,6 +146,16 @@ struct srv_request {
         size_t bytes;  /* of contents that were moved */
         bool answered; /* or needs no answer */
 };
+
+/* ---- the crew ---- */
+
+void srv_crew_init(struct srv_crew *crew, unsigned nr_workers, unsigned nr_cpus);
+int srv_crew_start(struct srv_crew *crew);
+void srv_crew_stop(struct srv_crew *crew); /* whoever is parked ends; the watcher has ended */
+
+/* A worker is going to wait for a request, perhaps after being parked.  False: it is over. */
+bool srv_crew_enter(struct srv_crew *crew, unsigned index);
+void srv_crew_take(struct srv_crew *crew); /* it has one, or waits no more */
 
 /* Read a request has been: serve it. */
 void srv_serve(struct srv_worker *worker, size_t len);
@@ -248,6 +272,7 @@ struct fuse_server {
         int look_misses;
         struct srv_notifier *notifier;
 
+        struct srv_crew crew;
         unsigned nr_workers;
         struct srv_worker *workers;
 };

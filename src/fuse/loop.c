@@ -118,11 +118,13 @@ static ssize_t receive(struct srv_worker *worker)
 static void *work(void *arg)
 {
         struct srv_worker *worker = arg;
+        struct srv_crew *crew = &worker->server->crew;
 
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-        for (;;) {
+        while (srv_crew_enter(crew, worker->index)) {
                 ssize_t len = receive(worker);
 
+                srv_crew_take(crew);
                 if (len >= 0) {
                         srv_serve(worker, (size_t)len);
                 } else if (len == -ENODEV) {
@@ -133,6 +135,7 @@ static void *work(void *arg)
                         return NULL;
                 }
         }
+        return NULL;
 }
 
 static int start_workers(struct fuse_server *server)
@@ -161,6 +164,8 @@ static int start(struct fuse_server *server)
         pthread_sigmask(SIG_SETMASK, &all, &before);
         ret = srv_notify_start(server);
         if (ret == 0)
+                ret = srv_crew_start(&server->crew);
+        if (ret == 0)
                 ret = start_workers(server);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         return ret;
@@ -176,6 +181,7 @@ static void wait_for_end(struct fuse_server *server)
 
 static void end_workers(struct fuse_server *server)
 {
+        srv_crew_stop(&server->crew);
         for (unsigned i = 0; i < server->nr_workers; i++) {
                 if (server->workers[i].running)
                         pthread_cancel(server->workers[i].thread);

@@ -135,8 +135,10 @@ static int make_workers(struct fuse_server *server, unsigned nr)
         if (!server->workers)
                 return -ENOMEM;
         server->nr_workers = nr;
+        srv_crew_init(&server->crew, nr, nr_cpus());
         for (unsigned i = 0; i < nr; i++) {
                 server->workers[i].server = server;
+                server->workers[i].index = i;
                 server->workers[i].blocking = -1;
                 server->workers[i].polled = -1;
         }
