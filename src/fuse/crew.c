@@ -19,7 +19,6 @@
  */
 
 #include <errno.h>
-#include <time.h>
 
 #include "fuse/internal.h"
 
@@ -30,14 +29,6 @@ enum {
         LOOKS_TO_SHRINK = 100, /* one after the other with most of the crew idle */
         BUSY_PERCENT = 45,     /* of all CPUs: requests compute rather than wait */
 };
-
-static int64_t clock_now(clockid_t clock)
-{
-        struct timespec t;
-
-        clock_gettime(clock, &t);
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- workers ---- */
 
@@ -82,16 +73,16 @@ struct view {
 
 static void begin_again(struct view *v)
 {
-        v->since = clock_now(CLOCK_MONOTONIC);
-        v->used = clock_now(CLOCK_PROCESS_CPUTIME_ID);
+        v->since = srv_clock_ns(CLOCK_MONOTONIC);
+        v->used = srv_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
         v->nr_looks = v->nr_full = 0;
 }
 
 /* Requests have waited for a device rather than computed: some more may be under way. */
 static bool has_waited(const struct srv_crew *crew, const struct view *v)
 {
-        const int64_t all = (clock_now(CLOCK_MONOTONIC) - v->since) * crew->nr_cpus;
-        const int64_t used = clock_now(CLOCK_PROCESS_CPUTIME_ID) - v->used;
+        const int64_t all = (srv_clock_ns(CLOCK_MONOTONIC) - v->since) * crew->nr_cpus;
+        const int64_t used = srv_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - v->used;
 
         return v->nr_full * 4 >= v->nr_looks * 3 && used * 100 < all * BUSY_PERCENT;
 }
@@ -153,7 +144,7 @@ static void *watch(void *arg)
                         pthread_cond_wait(&crew->look, &crew->lock);
                         begin_again(&view);
                 } else {
-                        const int64_t until = clock_now(CLOCK_MONOTONIC) + LOOK_NS;
+                        const int64_t until = srv_clock_ns(CLOCK_MONOTONIC) + LOOK_NS;
                         const struct timespec at = {until / 1000000000, until % 1000000000};
 
                         if (pthread_cond_timedwait(&crew->look, &crew->lock, &at) == ETIMEDOUT)

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "fuse/proto.h"
 #include "fuse/server.h"
@@ -146,6 +147,14 @@ struct srv_request {
         size_t bytes;  /* of contents that were moved */
         bool answered; /* or needs no answer */
 };
+
+static inline int64_t srv_clock_ns(clockid_t clock)
+{
+        struct timespec t;
+
+        clock_gettime(clock, &t);
+        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 /* ---- the crew ---- */
 

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fuse/internal.h"
@@ -50,18 +49,10 @@ static ssize_t read_channel(struct srv_worker *worker, int fd)
         return len < 0 ? -errno : len;
 }
 
-static int64_t now_ns(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* -EAGAIN: there is nothing; -EBUSY: and somebody else needs the CPU. */
 static ssize_t look_for_a_moment(struct srv_worker *worker)
 {
-        int64_t before = now_ns(), now;
+        int64_t before = srv_clock_ns(CLOCK_MONOTONIC), now;
         const int64_t end = before + LOOK_NS;
         ssize_t len;
 
@@ -70,7 +61,7 @@ static ssize_t look_for_a_moment(struct srv_worker *worker)
                 if (len != -EAGAIN)
                         return len;
                 sched_yield();
-                now = now_ns();
+                now = srv_clock_ns(CLOCK_MONOTONIC);
                 if (now - before > LOOK_STEP_NS)
                         return -EBUSY;
                 if (now > end)

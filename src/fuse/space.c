@@ -10,7 +10,6 @@
  */
 
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fuse/internal.h"
@@ -21,17 +20,10 @@ enum {
         MAX_STEPS = 50,
 };
 
-static int64_t now_ns(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 void srv_space_removed(struct fuse_server *server)
 {
-        atomic_store_explicit(&server->last_removal, now_ns(), memory_order_relaxed);
+        atomic_store_explicit(&server->last_removal, srv_clock_ns(CLOCK_MONOTONIC),
+                              memory_order_relaxed);
 }
 
 void srv_space_freeing(struct fuse_server *server)
@@ -52,8 +44,8 @@ uint64_t srv_space_mark(struct fuse_server *server)
 
 bool srv_space_came(struct fuse_server *server, uint64_t mark)
 {
-        const int64_t since =
-                now_ns() - atomic_load_explicit(&server->last_removal, memory_order_relaxed);
+        const int64_t since = srv_clock_ns(CLOCK_MONOTONIC) -
+                              atomic_load_explicit(&server->last_removal, memory_order_relaxed);
         int steps = since < RECENT_NS ? MAX_STEPS : 0;
 
         while (atomic_load(&server->nr_freeing) > 0 ||
