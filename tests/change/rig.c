@@ -272,18 +272,6 @@ void rig_end(struct rig_mount *m, struct uext4_bdev *dev, struct t_image *img)
 
 /* ---- simulated devices ---- */
 
-struct uext4_bdev *rig_open_sim(const struct t_image *img, uint64_t seed)
-{
-        const struct uext4_bdev_sim_params p = {.size = img->size,
-                                                .image = img->data,
-                                                .caps = UEXT4_BDEV_CAP_FUA,
-                                                .seed = seed};
-        struct uext4_bdev *sim;
-
-        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
-        return sim;
-}
-
 void rig_close_sim(struct uext4_bdev *sim, struct uext4_bdev *dev)
 {
         const struct uext4_bdev_sim_survivor all = {.mode = UEXT4_BDEV_SIM_ALL};

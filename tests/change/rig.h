@@ -81,10 +81,7 @@ void rig_end(struct rig_mount *m, struct uext4_bdev *dev, struct t_image *img);
 
 /* ---- simulated devices ---- */
 
-/* With what is in the image, and with FUA. */
-struct uext4_bdev *rig_open_sim(const struct t_image *img, uint64_t seed);
-
-/* Close `dev`, which is that or on top of it; e2fsck looks at what was written. */
+/* Close `dev`, which is `sim` or on top of it; e2fsck looks at what was written. */
 void rig_close_sim(struct uext4_bdev *sim, struct uext4_bdev *dev);
 
 typedef void rig_survivor_fn(void *arg, const char *how, void *image, size_t size);

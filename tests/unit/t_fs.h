@@ -205,4 +205,19 @@ static inline void t_umount(struct t_mount *m)
         uext4_bdev_close(m->dev);
 }
 
+/* ---- simulated devices ---- */
+
+/* With what is in the image, and with FUA. */
+static inline struct uext4_bdev *t_open_sim(const struct t_image *img, uint64_t seed)
+{
+        const struct uext4_bdev_sim_params p = {.size = img->size,
+                                                .image = img->data,
+                                                .caps = UEXT4_BDEV_CAP_FUA,
+                                                .seed = seed};
+        struct uext4_bdev *sim;
+
+        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
+        return sim;
+}
+
 #endif

@@ -859,18 +859,6 @@ struct transition {
         ssize_t old, new;
 };
 
-static struct uext4_bdev *open_sim(const struct t_image *img, uint64_t seed)
-{
-        const struct uext4_bdev_sim_params p = {.size = img->size,
-                                                .image = img->data,
-                                                .caps = UEXT4_BDEV_CAP_FUA,
-                                                .seed = seed};
-        struct uext4_bdev *sim;
-
-        T_CHECK(uext4_bdev_open_sim(&p, &sim) == 0);
-        return sim;
-}
-
 static void change(struct ext4_inode *inode, ssize_t size)
 {
         static uint8_t bytes[MAX_VALUE];
@@ -936,7 +924,7 @@ static void cut_everywhere(const struct t_image *begin, const struct transition 
                 const struct uext4_bdev_sim_survivor how = {
                         .mode = at % 3 ? UEXT4_BDEV_SIM_RANDOM : UEXT4_BDEV_SIM_ALL,
                         .seed = seed + at};
-                struct uext4_bdev *sim = open_sim(begin, seed);
+                struct uext4_bdev *sim = t_open_sim(begin, seed);
 
                 uext4_bdev_sim_cut_at(sim, at);
                 was_cut = run_until_cut(sim, t);

@@ -70,7 +70,7 @@ static void t_open(struct stage *st, const char *mkfs, uint64_t mib, const char 
                                       "write /dev/null file\\nwrite /dev/null other\\n");
 
         *st = (struct stage){.size = img.size};
-        st->sim = rig_open_sim(&img, 1);
+        st->sim = t_open_sim(&img, 1);
         assert_int_equal(uext4_bdev_open_fault(st->sim, &st->fault), 0);
         st->dev = held_open(st->fault);
         t_image_free(&img);

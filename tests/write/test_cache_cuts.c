@@ -466,7 +466,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
         md->states[0].size = 0;
         md->nr = 1;
         md->durable = 0;
-        st.dev = rig_open_sim(img, at);
+        st.dev = t_open_sim(img, at);
         uext4_bdev_sim_cut_at(st.dev, at);
         if (stage_open(&st) == 0)
                 whole = run_steps(&st, md);
@@ -506,7 +506,7 @@ static void fsync_without_a_journal_C59(void **state)
         char *image = t_alloc(img.size);
 
         md->nr = 1;
-        st.dev = rig_open_sim(&img, 1);
+        st.dev = t_open_sim(&img, 1);
         assert_int_equal(stage_open(&st), 0);
         for (unsigned i = 0; i < MAX_STEPS && nojournal.steps[i].op != END; i++) {
                 struct cut c = {.sc = &nojournal, .at = i, .md = md};

@@ -590,7 +590,7 @@ static bool run_once(const struct scenario *sc, const struct t_image *img, struc
                      const struct state *before, uint64_t at, enum pace pace)
 {
         struct stage st = {.sc = sc, .buf = t_alloc(MAX_SIZE)};
-        struct eager e = {.sim = rig_open_sim(img, at), .buf = st.buf};
+        struct eager e = {.sim = t_open_sim(img, at), .buf = st.buf};
         struct cut c = {.sc = sc, .at = at, .md = md};
         struct uext4_bdev_sim_state state;
         bool whole = false;
@@ -718,7 +718,7 @@ static uint64_t nr_requests(const struct scenario *sc, const struct t_image *img
         const struct state before = md->states[md->nr - 1];
         struct uext4_bdev_sim_state state;
         struct stage st = {.sc = sc, .buf = t_alloc(MAX_SIZE)};
-        struct eager e = {.sim = rig_open_sim(img, 1), .buf = st.buf};
+        struct eager e = {.sim = t_open_sim(img, 1), .buf = st.buf};
         struct model run;
 
         model_init(&run);

@@ -218,7 +218,7 @@ static void t_open(struct stage *st, const struct config *c, const char *options
         char words[128];
 
         *st = (struct stage){.config = c, .size = img.size, .rand = seed, .op = "nothing"};
-        st->sim = rig_open_sim(&img, seed);
+        st->sim = t_open_sim(&img, seed);
         st->dev = held_open(st->sim);
         t_image_free(&img);
         snprintf(words, sizeof(words), "%s,%s", RIG_OPTIONS, options);

@@ -103,7 +103,7 @@ static void race_open(struct race *r)
 {
         struct t_image img = rig_make(24 << 20, EXT4_4K, NULL, "write /dev/null file\\n");
 
-        race_open_with(r, rig_open_sim(&img, 1));
+        race_open_with(r, t_open_sim(&img, 1));
         r->img = img;
 }
 

@@ -164,7 +164,7 @@ static void t_open(struct table *t, const struct config *c)
                 rig_make((uint64_t)c->mib << 20, c->mkfs, NULL, "write /dev/null file\\n");
 
         *t = (struct table){.size = img.size, .when = -1, .name = c->name};
-        t->sim = rig_open_sim(&img, 1);
+        t->sim = t_open_sim(&img, 1);
         T_CHECK(uext4_bdev_open_fault(t->sim, &t->fault) == 0);
         t->dev = held_open(t->fault);
         t_image_free(&img);

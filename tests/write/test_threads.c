@@ -41,7 +41,7 @@ static void t_open(struct stage *st, const char *mkfs)
                                       "write /dev/null shrinks\\n");
 
         *st = (struct stage){.has_extents = !strstr(mkfs, "none")};
-        st->sim = rig_open_sim(&img, 1);
+        st->sim = t_open_sim(&img, 1);
         t_image_free(&img);
         T_CHECK(rig_mount(&st->m, st->sim, "rw,commit=1") == 0);
         st->until = clock_ns() + (t_is_long() ? 60000000000 : 1500000000);

@@ -53,7 +53,7 @@ static void t_open(struct stage *st, const char *mkfs, uint64_t size, int flags)
         struct t_image img = rig_make(size, mkfs, NULL, "write /dev/null file\\n");
 
         *st = (struct stage){.size = img.size};
-        st->sim = rig_open_sim(&img, 1);
+        st->sim = t_open_sim(&img, 1);
         assert_int_equal(uext4_bdev_open_fault(st->sim, &st->fault), 0);
         assert_int_equal(uext4_bdev_open_trace(st->fault, 64, &st->dev), 0);
         t_image_free(&img);
