@@ -17,7 +17,7 @@ enum {
  * Each with its reason:
  *
  * - ASYNC_DIO: many direct requests of one thread at a time, but with WRITEBACK_CACHE.  What a
- * buffered reader may read meanwhile is dropped before the answer (data.c).
+ *   buffered reader may read meanwhile is dropped before the answer (data.c).
  * - EXPLICIT_INVAL_DATA: a new size or time is no sign that contents have changed: nobody
  *   changes them behind the kernel's back, but those whose pages are dropped as above.
  * - HANDLE_KILLPRIV_V2: the library takes S_ISUID and "security.capability" away.
