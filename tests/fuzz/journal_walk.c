@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
+ * The fuzz target of the journal.  An input is the contents of a journal: its superblock, then
+ * the first blocks of the log.  It is put into an image that says that it must be replayed; the
+ * log is listed, the image mounted with the journal replayed in memory, and recovered in its
+ * place.
+ *
  * The image is one of the corpus, read once (JOURNAL_IMAGE names it).  Its journal has more
  * blocks than an input, so that a superblock may say how long the log is.
  */
 
-#include "journal_walk.h"
+#include "target.h"
 
 #include "../unit/t_journal.h"
 #include "ext4/journal.h"
@@ -183,16 +188,18 @@ static int recover_in_place(void)
         return ret;
 }
 
-void journal_walk(const uint8_t *input, size_t size)
+bool target_walk(const uint8_t *input, size_t size)
 {
-        int mounted;
+        int mounted, recovered;
 
         prepare();
         fill_image(input, size);
         list();
         mounted = mount_in_memory();
-        if (recover_in_place() < 0)
+        recovered = recover_in_place();
+        if (recovered < 0)
                 T_CHECK(mounted < 0);
+        return recovered < 0;
 }
 
 /* ---- mutations ---- */
@@ -351,14 +358,14 @@ static void change_something(struct mutation *m)
                 seal(m, block);
 }
 
-size_t journal_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
+size_t target_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
 {
         struct mutation m = {.data = data, .random = seed * 0x9e3779b97f4a7c15u + 1};
         size_t whole = size / BLOCK_SIZE * BLOCK_SIZE;
 
         for (int i = 0; i < 3; i++)
                 pick(&m, 1);
-        if (max_size < (size_t)NR_BLOCKS * BLOCK_SIZE)
+        if (max_size < TARGET_MAX_INPUT)
                 return size;
         if (whole < (size_t)2 * BLOCK_SIZE || whole > (size_t)NR_BLOCKS * BLOCK_SIZE ||
             tj_get32(data) != TJ_MAGIC)

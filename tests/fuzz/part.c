@@ -127,7 +127,7 @@ static size_t input_size(const struct part_place *place)
 
         for (unsigned i = 0; i < place->nr_pieces; i++)
                 size += place->pieces[i].size;
-        promise(size <= PART_MAX_INPUT);
+        promise(size <= TARGET_MAX_INPUT);
         return size;
 }
 
@@ -196,7 +196,7 @@ static bool work_on(const struct base *base, uint64_t choice)
 }
 
 /* What is missing of an input is as in the image. */
-bool part_walk(const uint8_t *input, size_t size)
+bool target_walk(const uint8_t *input, size_t size)
 {
         uint8_t choices[PART_CHOICES] = {0};
         struct image_walk_seen seen;
@@ -310,11 +310,11 @@ static void change_choice(struct mutation *m)
         m->data[0] = image; /* another image has other pieces */
 }
 
-size_t part_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
+size_t target_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed)
 {
         struct mutation m = {.data = data, .random = seed};
 
-        if (max_size < PART_MAX_INPUT)
+        if (max_size < TARGET_MAX_INPUT)
                 return size;
         if (size < PART_CHOICES || size < input_size(&base_of(data)->place) ||
             pick(&m, 50) == 0) {

@@ -12,9 +12,8 @@
  * mount that writes.  All else in the image is right, so that every input gets as far as the
  * part lets it, and an image is small, so that there are many of them in a second.
  *
- *      part.c          the image, the checksums, the mutations
+ *      part.c          the image, the checksums, the mutations (target.h)
  *      part_dir.c part_xattr.c part_extent.c    a part each: where it is, and the work
- *      fuzz_part.c     the libFuzzer target;  part_replay.c  the same without a fuzzer
  */
 
 #include <stdatomic.h>
@@ -22,10 +21,10 @@
 
 #include "lib/lib.h"
 #include "promise.h"
+#include "target.h"
 
 #define PART_CHOICES    8u
 #define PART_MAX_PIECES 16u
-#define PART_MAX_INPUT  (16u << 10)
 
 /* Where the part is in one of the images. */
 struct part_place {
@@ -83,13 +82,5 @@ int64_t part_expect(struct part_run *run, int64_t ret, const int *others, int li
 
 #define PART_EXPECT(run, ret, ...) \
         part_expect((run), (ret), (const int[]){0, ##__VA_ARGS__, 0} + 1, __LINE__)
-
-/* Put one input to work, and say whether it met damage.  A broken promise is said on stderr and
- * aborts. */
-bool part_walk(const uint8_t *input, size_t size);
-
-/* Change something; what is too short, and now and then another, becomes a good one.  Returns
- * the new size.  max_size: PART_MAX_INPUT at least. */
-size_t part_mutate(uint8_t *data, size_t size, size_t max_size, uint64_t seed);
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -14,10 +13,6 @@
 
 #include "ext4/extent_edit.h"
 #include "util/crc.h"
-
-#ifndef FALLOC_FL_WRITE_ZEROES
-#define FALLOC_FL_WRITE_ZEROES 0x80 /* Linux 6.17 */
-#endif
 
 #define MAX_CALLS   10u
 #define MAX_EXTENTS 256u
@@ -161,24 +156,10 @@ static void truncate_it(struct extent_run *e)
 
 static void fallocate_it(struct extent_run *e)
 {
-        static const int modes[] = {0,
-                                    FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_ZERO_RANGE,
-                                    FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_WRITE_ZEROES,
-                                    FALLOC_FL_COLLAPSE_RANGE,
-                                    FALLOC_FL_COLLAPSE_RANGE,
-                                    FALLOC_FL_INSERT_RANGE,
-                                    FALLOC_FL_INSERT_RANGE};
-
-        PART_EXPECT(
-                e->run,
-                uext4_fallocate(e->file,
-                                modes[part_choose(e->run, sizeof(modes) / sizeof(modes[0]))],
-                                choose_pos(e), choose_len(e)),
-                SPACE_ERRORS);
+        PART_EXPECT(e->run,
+                    uext4_fallocate(e->file, choose_fallocate_mode(&e->run->choice),
+                                    choose_pos(e), choose_len(e)),
+                    SPACE_ERRORS);
 }
 
 static void sync_it(struct extent_run *e)

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,9 +30,6 @@
 #ifndef RENAME_NOREPLACE /* stdio.h has them with _GNU_SOURCE */
 #define RENAME_NOREPLACE 1
 #define RENAME_EXCHANGE  2
-#endif
-#ifndef FALLOC_FL_WRITE_ZEROES
-#define FALLOC_FL_WRITE_ZEROES 0x80 /* Linux 6.17 */
 #endif
 
 #define CHOICES     16 /* bytes at the start of an image */
@@ -183,19 +179,7 @@ static void truncate_it(struct subject *s)
 
 static void fallocate_it(struct subject *s)
 {
-        static const int modes[] = {0,
-                                    FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_ZERO_RANGE,
-                                    FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                    FALLOC_FL_WRITE_ZEROES,
-                                    FALLOC_FL_COLLAPSE_RANGE,
-                                    FALLOC_FL_COLLAPSE_RANGE,
-                                    FALLOC_FL_INSERT_RANGE,
-                                    FALLOC_FL_INSERT_RANGE,
-                                    FALLOC_FL_UNSHARE_RANGE};
-        int mode = modes[choose(s->w, sizeof(modes) / sizeof(modes[0]))];
+        int mode = choose_fallocate_mode(&s->w->choice);
 
         if (choose(s->w, 40) == 0)
                 mode = (int)choose(s->w, 512);

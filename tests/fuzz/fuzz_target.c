@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* libFuzzer target: the input is a part of an image, and what is done with it (part.h). */
+/* libFuzzer target: the input is a journal, or a part of an image (target.h). */
 
-#include "part.h"
+#include "target.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
@@ -10,7 +10,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        part_walk(data, size);
+        target_walk(data, size);
         return 0;
 }
 
@@ -18,9 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
  * all that is behind them would be in another place. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
-        if (seed % 3 == 0 && size > PART_CHOICES) {
+        if (seed % 3 == 0 && size > 1) {
                 LLVMFuzzerMutate(data, size, size);
                 return size;
         }
-        return part_mutate(data, size, max_size, seed);
+        return target_mutate(data, size, max_size, seed);
 }

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Runs inputs through the walk of a part's fuzz target, without a fuzzer, under any compiler:
- * the files in a folder, and ROUNDS of the mutator's own.
+ * Runs inputs through the walk of a fuzz target, without a fuzzer, under any compiler: the
+ * files in a folder, and ROUNDS of the target's own mutations.
  *
- *     fuzz_PART_replay ROUNDS [FOLDER]
+ *     fuzz_TARGET_replay ROUNDS [FOLDER]
  */
 
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
 
-#include "part.h"
+#include "promise.h"
+#include "target.h"
 
 static int no_dot(const struct dirent *entry)
 {
@@ -21,7 +22,7 @@ static int no_dot(const struct dirent *entry)
 static int replay_file(const char *path)
 {
         FILE *file = fopen(path, "rb");
-        uint8_t *data = must_alloc(PART_MAX_INPUT);
+        uint8_t *data = must_alloc(TARGET_MAX_INPUT);
         size_t size;
 
         if (!file) {
@@ -29,10 +30,10 @@ static int replay_file(const char *path)
                 free(data);
                 return 1;
         }
-        size = fread(data, 1, PART_MAX_INPUT, file);
+        size = fread(data, 1, TARGET_MAX_INPUT, file);
         printf("%s: %zu bytes\n", path, size);
         fflush(stdout); /* so that a crash has a name */
-        part_walk(data, size);
+        target_walk(data, size);
         fclose(file);
         free(data);
         return 0;
@@ -57,14 +58,14 @@ static int replay_folder(const char *path)
 }
 
 /*
- * A good part, changed again and again.  Damage must be met, and must not be met: a mutator
+ * A good input, changed again and again.  Damage must be met, and must not be met: a mutator
  * that the verifiers always stop, or never, would leave most of the code alone.
  */
 static int replay_rounds(unsigned long rounds)
 {
         const char *text = getenv("UEXT4_SEED");
         uint64_t seed = text && *text ? strtoull(text, NULL, 0) : 1;
-        uint8_t *data = must_alloc(PART_MAX_INPUT);
+        uint8_t *data = must_alloc(TARGET_MAX_INPUT);
         unsigned long nr_damaged = 0;
         size_t size = 0;
 
@@ -73,8 +74,8 @@ static int replay_rounds(unsigned long rounds)
         for (unsigned long i = 0; i < rounds; i++) {
                 if (i % 12 == 0)
                         size = 0;
-                size = part_mutate(data, size, PART_MAX_INPUT, seed * 1000003 + i);
-                nr_damaged += part_walk(data, size);
+                size = target_mutate(data, size, TARGET_MAX_INPUT, seed * 1000003 + i);
+                nr_damaged += target_walk(data, size);
         }
         free(data);
         printf("%lu of %lu damaged\n", nr_damaged, rounds);
@@ -86,7 +87,7 @@ int main(int argc, char **argv)
         int status = 0;
 
         if (argc < 2) {
-                fprintf(stderr, "usage: fuzz_PART_replay ROUNDS [FOLDER]\n");
+                fprintf(stderr, "usage: fuzz_TARGET_replay ROUNDS [FOLDER]\n");
                 return 2;
         }
         if (argc > 2)
