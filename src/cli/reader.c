@@ -10,6 +10,9 @@
  *      planned ─► under way ─► done ─► handed over ─► free
  *                 (no I/O: done at once)
  *
+ * A request that fails is read again when its turn comes, in small pieces, so that only what
+ * cannot be read is lost: its slot is then handed over in several chunks, from front to back.
+ *
  * Invariants:
  *  R1  slots [head, head + nr) are in use, in order; all but the planned ones of this moment
  *      are submitted; a slot's buffer belongs to the library while it is under way;
@@ -34,6 +37,8 @@
 #include "cli/cli.h"
 
 #define BUFFER_ALIGN 65536u /* no device has a bigger logical block */
+#define PIECE        4096u  /* to read again, unless the alignment is larger */
+#define MAX_BAD      1024u  /* pieces of a file that are asked for one by one */
 
 struct job {
         TAILQ_ENTRY(job) link; /* in reader->jobs until it is planned */
@@ -45,6 +50,7 @@ struct job {
         uint64_t next_pos; /* first byte that no slot has */
         uint64_t data_end; /* READER_DATA: where the data at next_pos ends */
         int error;         /* planning cannot go on */
+        unsigned nr_bad;   /* pieces that were read again, and could not be */
 };
 
 struct slot {
@@ -52,9 +58,11 @@ struct slot {
         struct iovec iov;
         void *buffer;
         uint64_t pos;
-        uint64_t len; /* bytes wanted; the request may be longer, up to alignment */
+        uint64_t len;   /* bytes wanted; the request may be longer, up to alignment */
+        uint64_t given; /* of these, in the chunk that the caller has */
         int error;
         bool done, last;
+        bool again; /* it has failed, and is read in pieces */
 };
 
 struct reader {
@@ -63,7 +71,7 @@ struct reader {
         struct slot *slots;
         unsigned depth, head, nr; /* R1 */
         unsigned in_flight;
-        bool handed_over; /* the caller has the head's chunk */
+        bool handed_over; /* the caller has a chunk of the head */
         size_t request_size;
         int error; /* the queue is broken */
         void *buffers;
@@ -109,7 +117,6 @@ static void head_free(struct reader *r)
                 job_free(slot->job);
         r->head = (r->head + 1) % r->depth;
         r->nr--;
-        r->handed_over = false;
 }
 
 void reader_free(struct reader *r)
@@ -186,7 +193,7 @@ static void slot_plan(struct reader *r, struct slot *slot, struct job *job)
         slot->job = job;
         slot->pos = job->next_pos;
         slot->error = job->error;
-        slot->done = false;
+        slot->done = slot->again = false;
         if (job->error) {
                 slot->len = job->size - job->next_pos;
                 slot->done = true;
@@ -299,12 +306,77 @@ static void reap(struct reader *r)
                 int64_t result = r->completions[i].result;
 
                 slot->done = true;
-                if (result < 0)
-                        slot->error = (int)result;
-                else if ((uint64_t)result < slot->len)
-                        slot->error = -EIO;
+                slot->again = result < 0 || (uint64_t)result < slot->len;
         }
         r->in_flight -= (unsigned)nr;
+}
+
+/* The bytes read at `pos`, `most` of them unless the slot ends before. */
+static int64_t read_piece(struct slot *slot, uint64_t pos, uint64_t most)
+{
+        const uint64_t left = slot->pos + slot->len - pos, align = slot->job->align;
+        const uint64_t want = left < most ? left : most;
+        const uint64_t len = round_down(want + align - 1, align);
+        ssize_t n = uext4_pread(slot->job->file, (uint8_t *)slot->buffer + (pos - slot->pos),
+                                (size_t)len, pos);
+
+        if (n < 0)
+                return n;
+        return (uint64_t)n < want ? -EIO : (int64_t)want;
+}
+
+/* What can be read from the front of the slot, or else its first piece as an error; all of it
+ * when so much of the file is bad that nobody wants to wait for the rest. */
+static void slot_read_again(struct slot *slot)
+{
+        struct job *job = slot->job;
+        const uint64_t piece = job->align > PIECE ? job->align : PIECE;
+        int64_t n = 0;
+
+        slot->error = 0;
+        for (slot->given = 0; slot->given < slot->len; slot->given += (uint64_t)n) {
+                n = read_piece(slot, slot->pos + slot->given, piece);
+                if (n < 0)
+                        break;
+        }
+        if (n < 0 && slot->given == 0) {
+                slot->error = (int)n;
+                if (slot->len < piece || job->nr_bad >= MAX_BAD)
+                        slot->given = slot->len;
+                else
+                        slot->given = piece;
+                job->nr_bad++;
+        }
+}
+
+/* The caller is done with its chunk. */
+static void take_back(struct reader *r)
+{
+        struct slot *slot = &r->slots[r->head];
+
+        slot->pos += slot->given;
+        slot->len -= slot->given;
+        r->handed_over = false;
+        if (slot->len == 0)
+                head_free(r);
+}
+
+static void hand_over(struct reader *r, struct slot *slot, struct reader_chunk *ret_chunk)
+{
+        slot->given = slot->len;
+        if (slot->again)
+                slot_read_again(slot);
+        r->handed_over = true;
+        if (!slot->error)
+                r->stats.bytes += slot->given;
+        *ret_chunk = (struct reader_chunk){
+                .user = slot->job->user,
+                .data = slot->error ? NULL : slot->buffer,
+                .pos = slot->pos,
+                .len = slot->given,
+                .error = slot->error,
+                .last = slot->last && slot->given == slot->len,
+        };
 }
 
 int reader_next(struct reader *r, struct reader_chunk *ret_chunk)
@@ -312,7 +384,7 @@ int reader_next(struct reader *r, struct reader_chunk *ret_chunk)
         struct slot *slot;
 
         if (r->handed_over)
-                head_free(r);
+                take_back(r);
         pump(r);
         if (r->error || r->nr == 0)
                 return r->error;
@@ -321,17 +393,7 @@ int reader_next(struct reader *r, struct reader_chunk *ret_chunk)
                 reap(r);
         if (r->error)
                 return r->error;
-        r->handed_over = true;
-        if (!slot->error)
-                r->stats.bytes += slot->len;
-        *ret_chunk = (struct reader_chunk){
-                .user = slot->job->user,
-                .data = slot->error ? NULL : slot->buffer,
-                .pos = slot->pos,
-                .len = slot->len,
-                .error = slot->error,
-                .last = slot->last,
-        };
+        hand_over(r, slot, ret_chunk);
         return 1;
 }
 
