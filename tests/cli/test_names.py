@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Names and attributes: mkdir, mv, ln, rm -r, chmod, chown, touch, attr; find, du, df."""
 
+import grp
 import json
 import os
+import pwd
+import time
 
 import harness
 from harness import debugfs, write
@@ -66,6 +69,9 @@ class Names(harness.Case):
         self.assertEqual(self.ok("cat", self.at("/d/s")).out, "f")
         self.fails("ln", self.at("/f"), self.at("/g"), saying="File exists (-f replaces it)")
         self.fails("ln", self.at("/d"), self.at("/e"), saying="ln -s")
+        self.fails("ln", "-s", "a", "b", self.at("/e"), saying="/e: Not a directory")
+        self.assertEqual(self.ok("ln", "-sv", "f", self.at("/v")).out,
+                         f"'{self.at('/v')}' -> 'f'\n")
         self.ok("ln", "-sf", "elsewhere", self.at("/g"))
         self.assertIn("g -> elsewhere", self.ok("ls", "-l", self.at("/")).out)
         self.assertIn("Links: 2", self.ok("stat", self.at("/f")).out)
@@ -131,6 +137,14 @@ class Names(harness.Case):
         self.assertEqual(self.ok("ls", "-lR", self.at("/d")).out.count(" 70000 80000 "), 2)
         self.fails("chown", "1", self.at("/d/l"), saying="No such file")
         self.ok("chown", "-h", "1", self.at("/d/l"))
+        user, group = pwd.getpwuid(0), grp.getgrgid(0)
+        for owner, ids in [(user.pw_name, "0 80000"), (f":{group.gr_name}", "0 0"), ("5:6", "5 6"),
+                           (f"{user.pw_name}:", f"0 {user.pw_gid}")]:
+            out = self.ok("chown", "-v", owner, self.at("/d/f")).out
+            self.assertEqual(out, f"changed owner of '{self.at('/d/f')}'\n")
+            self.assertRegex(self.ok("ls", "-l", self.at("/d")).out, "-rwxr-xr-x 1 +%s " % ids.replace(" ", " +"))
+        for owner in ["nobody that is here", "1:", ":4294967295", "1:no group"]:
+            self.fails("chown", owner, self.at("/d/f"), status=2, saying="invalid owner")
         self.clean()
 
     def flags(self, path):
@@ -195,6 +209,40 @@ class Names(harness.Case):
         self.fails("touch", self.at("/no/f"), saying="No such file")
         self.clean()
 
+    def modified(self, path, *options):
+        return json.loads(self.ok("stat", "--json", *options, self.at(path)).out)[0]["mtime"]["sec"]
+
+    def test_dates(self):
+        write(self.tree / "f", "x")
+        self.make()
+        for date, seconds in [("1970-01-02", 86400), ("1970-01-02 01:00", 90000),
+                              ("1970-01-01T00:00:07Z", 7), ("1970-01-01 02:00+02:00", 0),
+                              ("1970-01-01 00:00:00.5 -0130", 5400), ("@77", 77)]:
+            self.ok("touch", "-d", date, self.at("/f"), env=UTC)
+            self.assertEqual(self.modified("/f"), seconds, date)
+        for date in ["tomorrow", "1970-01-01 25:00", "1970-01-01 00:00 *", "1970-01-01 00:00+1",
+                     "1970-01-01 00:00+24:00", "1970-01-01 00:00+02:00x", "1970-01-01 00:00:00.",
+                     "@", "@ 1", "@1x", ""]:
+            self.fails("touch", "-d", date, self.at("/f"), status=2, saying=f"invalid date: '{date}'")
+        before = time.time()
+        self.ok("touch", "-d", "now", self.at("/f"))
+        self.assertTrue(int(before) <= self.modified("/f") <= time.time())
+        self.ok("touch", self.at("/f"), env={**os.environ, "SOURCE_DATE_EPOCH": "4711"})
+        self.assertEqual(self.modified("/f"), 4711)
+
+    def test_touch_what_is_no_file(self):
+        (self.tree / "l").symlink_to("none")
+        self.make()
+        os.utime(self.tree, (1, 99))
+        self.ok("touch", "-h", "-r", self.tree, self.at("/l"))
+        self.assertEqual(self.modified("/l"), 99)
+        self.fails("touch", self.at("/l"), saying="a symbolic link to what does not exist")
+        self.fails("touch", self.at("/new/"), saying="Not a directory")
+        self.fails("touch", "-r", self.dir / "none", self.at("/x"), saying="none: No such file")
+        self.fails("touch", "-r", self.at("/none"), self.at("/x"), saying="/none: No such file")
+        self.assertEqual(self.names(), ["l"])
+        self.clean()
+
     def test_attr(self):
         write(self.tree / "f", "x")
         self.make()
@@ -213,6 +261,13 @@ class Names(harness.Case):
         self.fails("attr", "-g", "user.text", f, saying="'user.text': No such attribute")
         self.fails("attr", "-s", "other.x", f, saying="names begin with user.")
         self.fails("attr", "-s", "user.big", "-V", "x" * 70000, f, saying="user.big")
+        self.ok("attr", "-s", "user.quoted", "-V", '"0x41"', f)
+        self.assertIn('user.quoted="0x41"\n', self.ok("attr", "-d", f).out)
+        self.ok("ln", "-s", "f", self.at("/l"))
+        self.ok("attr", "-h", "-s", "trusted.mine", "-V", "x", self.at("/l"))
+        self.assertEqual(self.ok("attr", "-h", self.at("/l")).out, "trusted.mine\n")
+        self.assertNotIn("trusted.mine", self.ok("attr", self.at("/l")).out)
+        self.fails("attr", "--json", "-g", "user.bytes", f, status=2, saying="--json is for lists")
         self.clean()
 
     def test_find(self):
@@ -239,6 +294,17 @@ class Names(harness.Case):
                 (["-maxdepth", "1", "-mindepth", "1", "-type", "d"], ["a", "b", "empty"]),
         ]:
             self.assertEqual(found(*tests), want, tests)
+        for tests, want in [
+                (["-perm", "4755"], ["a/TWO.C"]), (["-perm", "/4001"], ["a/TWO.C"]),
+                (["-perm", "u=rwxs,go=rx"], ["a/TWO.C"]), (["-size", "2"], ["a/one.c"]),
+                (["-links", "+2"], ["", "b"]), (["-uid", "12"], ["b/c/three.h"]),
+                (["-gid", "-35", "-gid", "+33"], ["b/c/three.h"]),
+        ]:
+            tests += [] if "-links" in tests else ["-type", "f"]
+            self.ok("chown", "12:34", self.at("/b/c/three.h"))
+            self.assertEqual([n for n in found(*tests) if n != "l"], want, tests)
+        for test in ["--perm=u+q", "--size=1x", "--links=many", "--type=q"]:
+            self.fails("find", test, top, status=2, saying="invalid")
         listed = json.loads(self.ok("find", "--json", "-name", "one.c", top).out)
         self.assertEqual((listed[0]["type"], listed[0]["size"]), ("regular file", 1000))
         self.fails("find", self.at("/none"), saying="No such file")
@@ -260,6 +326,10 @@ class Names(harness.Case):
         after = json.loads(self.ok("df", "--json", self.image).out)[0]
         self.assertEqual(after["blocks_free"] - space["blocks_free"], 28 // 4)
         self.assertIn("Use%", self.ok("df", self.image).out)
+        self.assertRegex(self.ok("df", "-h", self.image).out, r"\d+\.\d MiB .* \d+%")
+        used = after["inodes"] - after["inodes_free"]
+        self.assertRegex(self.ok("df", "-i", self.image).out,
+                         rf"(?m)^\S+ +{after['inodes']} +{used} +{after['inodes_free']} +\d+%$")
 
     def test_flags_are_kept_to(self):
         write(self.tree / "f", "x")
@@ -336,6 +406,44 @@ class Shell(harness.Case):
         done = self.sh("mkdir e\n", "-r")
         self.assertIn("Read-only file system", done.err)
         self.clean()
+
+    def test_places(self):
+        write(self.tree / "f", "x")
+        (self.tree / "d").mkdir()
+        self.make()
+        other = harness.make_image(self.dir / "other", self.tree)
+        done = self.sh(f"lcd {self.dir}\nlpwd\ncd d\npwd\ncd\npwd\nsync\n")
+        self.assertEqual((done.status, done.err, done.out), (0, "", f"{self.dir}\n/d\n/\n"))
+        done = self.sh(f"cd f\ncd {other}:/d\nlcd {self.dir}/none\npwd\n", "-k")
+        self.assertEqual((done.status, done.out), (1, "/\n"))
+        for text in ["f: Not a directory", "is another image", "none: No such file"]:
+            self.assertIn(text, done.err)
+        done = harness.uext4("sh", self.at("/d"), input=b"pwd\n")
+        self.assertEqual((done.status, done.out), (0, "/d\n"))
+
+    def test_patterns_go_deeper(self):
+        for name in ["a1/x", "a2/x", "a2/y", "b/x"]:
+            write(self.tree / name, name)
+        self.make()
+        done = self.sh("cat a*/x\nls -d */*\nls 'a[*' none*\n", "-k")
+        self.assertEqual(done.out.replace(self.at("/"), ""), "a1/xa2/xa1/x\na2/x\na2/y\nb/x\n")
+        self.assertIn("a[*: No such file", done.err)
+        self.assertIn("none*: No such file", done.err)
+
+    def test_completion_of_several(self):
+        for name in ["long name", "long night", "other"]:
+            write(self.tree / name, name)
+        self.make()
+        write(self.dir / "from the host", "x")
+        out = harness.talk(["sh", self.image],
+                           [b"cat lon\t\t", b"i\t\n", f"put {self.dir}/fr\t /new\n".encode(),
+                            b"ls\n", b"c\t\t\x15quit\n"],
+                           {"XDG_STATE_HOME": str(self.dir), "TERM": "dumb"})
+        self.assertRegex(out, r"\nlong name +long night *\r")
+        self.assertIn("\r\nlong night", out.split("put")[0])
+        self.assertIn("new", out.split("ls\r\n")[-1])
+        self.assertRegex(out, r"cat +cd +chattr")
+        self.assertIn("put", (self.dir / "uext4_history").read_text())
 
     def test_completion_and_history(self):
         write(self.tree / "a dir" / "file", "contents")

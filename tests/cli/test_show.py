@@ -117,6 +117,13 @@ class LsNames(harness.Case):
         write(self.tree / "grün", "x")
         self.make()
 
+    def test_json_has_text_only(self):
+        write(self.tree / os.fsdecode(b"gr\xfcn \xe2\x82\xac\xe2\x82"), "x")
+        self.make()
+        out = json.loads(self.ok("find", "--json", "--name=gr*", self.at()).out)
+        self.assertEqual(sorted(o["name"][len(self.at()):] for o in out),
+                         ["gr\\xfcn \u20ac\\xe2\\x82", "gr\u00fcn"])
+
     def test_raw_in_a_pipe(self):
         self.assertIn("a\nb\x1b[31m\\\n", self.ok("ls", self.at()).out)
 
@@ -172,6 +179,15 @@ class Stat(harness.Case):
         st = self.stat(self.at("/link"))[0]
         self.assertEqual((stat.S_IFMT(st["mode"]), st["target"]), (stat.S_IFLNK, "f"))
         self.assertEqual(self.stat("-L", self.at("/link"))[0]["size"], 10000)
+
+    def test_device(self):
+        debugfs(self.image, "mknod disk b 8 300")
+        st = self.stat(self.at("/disk"))[0]
+        self.assertEqual((st["rdev_major"], st["rdev_minor"]), (8, 300))
+        self.assertIn("Device type: 8,300", self.ok("stat", self.at("/disk")).out)
+        self.assertRegex(self.ok("ls", "-l", self.at("/disk")).out, r"^b---.* 8, +300 ")
+        self.fails("map", self.at("/disk"), saying="Not a regular file")
+        self.fails("cat", self.at("/disk"), saying="Not a regular file")
 
     def test_several_with_one_missing(self):
         done = self.fails("stat", "--json", self.at("/none"), self.at("/f"))

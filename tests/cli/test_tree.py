@@ -177,6 +177,61 @@ class Tree(harness.Case):
         self.same(self.source, self.back("/x/source"), ignore)
         self.clean()
 
+    def test_compressed_archives(self):
+        write(self.tree / "f", "text" * 1000)
+        self.make()
+        magic = {"-j": b"BZh", "-J": b"\xfd7zXZ\0", "-z": b"\x1f\x8b", "--zstd": b"\x28\xb5\x2f\xfd",
+                 "a.tar": b"", "a.tbz2": b"BZh", "a.TXZ": b"\xfd7zXZ\0"}
+        for how, start in magic.items():
+            name = how if how.startswith("a.") else "archive"
+            options = [] if how.startswith("a.") else [how]
+            self.ok("tar", "-c", *options, "-f", self.dir / name, self.at("/"))
+            self.assertTrue((self.dir / name).read_bytes().startswith(start), how)
+            self.ok("rm", self.at("/f"))
+            self.ok("tar", "-x", "-f", self.dir / name, self.at("/"))
+            self.assertEqual(self.ok("cat", self.at("/f")).out, "text" * 1000)
+        self.clean()
+
+    def test_archives_and_what_is_there(self):
+        write(self.tree / "f", "old")
+        self.make()
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as t:
+            for name in ["f", "new/f"]:
+                info = tarfile.TarInfo(name)
+                info.size = 3
+                t.addfile(info, io.BytesIO(b"new"))
+        self.assertEqual(self.ok("tar", "-x", "-k", "-v", self.at("/"), input=data.getvalue()).out,
+                         f"'new/f' -> '{self.at('/new/f')}'\n")
+        self.assertEqual(self.ok("cat", self.at("/f"), self.at("/new/f")).out, "oldnew")
+        self.ok("tar", "-x", "--mode=600", "--owner=5:6", "--mtime=@7", self.at("/"),
+                input=data.getvalue())
+        self.assertEqual(self.ok("cat", self.at("/f")).out, "new")
+        self.assertRegex(self.ok("ls", "-l", self.at("/new")).out, r"-rw------- 1 5 6 3 Jan  1  1970")
+        for args, saying in [(["-x", self.at("/f")], "/f: Not a directory"),
+                             (["-x", "-f", self.dir / "none", self.at("/")], "cannot open"),
+                             (["-c", "-f", self.dir / "no" / "a", self.at("/")], "cannot create"),
+                             (["-c", "-f", "/dev/full", self.at("/")], "/dev/full: cannot write"),
+                             (["-c", "-f", self.dir / "a", self.at("/none")], "/none: No such file")]:
+            self.fails("tar", *args, saying=saying, input=data.getvalue())
+        status, out = harness.run_on_terminal("tar", "-c", self.at("/"))
+        self.assertEqual((status, out), (1, "uext4: tar: an archive is nothing for a terminal; "
+                                            "-f FILE names one\n"))
+        self.clean()
+
+    def test_bars_on_a_terminal(self):
+        write(self.tree / "d" / "large", harness.pattern(24 << 20))
+        self.make(size="96M")
+        for command in [["tar", "-c", "-f", self.dir / "a.tar", self.at("/d")],
+                        ["tar", "-x", "-f", self.dir / "a.tar", self.at("/lost+found")],
+                        ["cp", "-r", self.at("/d"), self.at("/copy")],
+                        ["get", "-r", self.at("/d"), self.dir / "out"]]:
+            status, out = harness.run_on_terminal(*command)
+            self.assertEqual(status, 0, out)
+        self.same(self.tree / "d", self.dir / "out", ["mtime"])  # mke2fs keeps seconds
+        self.same(self.dir / "out", self.back("/lost+found/d"))
+        self.clean()
+
     def test_hostile_archives(self):
         self.make()
         entries = [("../up", "x"), ("a/../../b", "x"), ("/abs", "good"), ("link", None),

@@ -5,7 +5,9 @@
 import hashlib
 import json
 import os
+import stat
 import subprocess
+import unittest
 
 import harness
 from harness import debugfs, pattern, run_on_terminal, write
@@ -84,6 +86,39 @@ class Verify(harness.Case):
         write(self.tree / "d" / "new", "x")
         self.differs("d/new: missing in the image", "empty: only in the image")
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to make devices")
+    def test_device(self):
+        debugfs(self.image, "mknod null c 1 3")
+        try:
+            os.mknod(self.tree / "null", stat.S_IFCHR, os.makedev(1, 5))
+        except PermissionError:
+            self.skipTest("a container")
+        self.differs("null: device is 1:3, not 1:5")
+
+    def test_wrong_operands(self):
+        self.fails("verify", "--bs=64M", "--iodepth=100", self.image, status=2,
+                   saying="more than 4 GiB")
+        self.fails("verify", self.image.parent / "none", saying="none: No such file")
+        self.fails("verify", f"{self.image}:/a", saying="Not a directory")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to be somebody else")
+    def test_what_the_host_does_not_let_us_read(self):
+        for path in [self.dir, self.tree]:
+            path.chmod(0o755)
+        self.image.chmod(0o666)
+        (self.tree / "a").chmod(0o600)
+        (self.tree / "d").chmod(0o700)
+        self.make(size="32M")
+        self.image.chmod(0o666)
+        try:
+            done = harness.uext4("verify", "--raw=0", f"--against={self.tree}", self.image,
+                                 user=65534, group=65534, extra_groups=[])
+        except PermissionError:
+            self.skipTest("the command's directory is closed to others")
+        self.assertEqual(done.status, 1)
+        self.assertIn("a: cannot open the file to compare with: Permission denied", done.out)
+        self.assertIn("d: cannot open the directory to compare with: Permission denied", done.out)
+
     def test_directory_replaced_by_a_symlink(self):
         (self.tree / "d").rename(self.dir / "d")
         (self.tree / "d").symlink_to(self.dir / "d")
@@ -112,6 +147,7 @@ class Verify(harness.Case):
 
     def test_sums_of_odd_names(self):
         write(self.tree / "new\nline\\", "x")
+        write(self.tree / "re\rturn", "y")
         self.make(size="32M")
         out = harness.uext4("verify", "--raw=0", "--sums", self.image).out_bytes
         subprocess.run(["sha256sum", "-c", "--quiet", "--strict", "-"], input=out, cwd=self.tree,
