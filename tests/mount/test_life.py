@@ -86,8 +86,8 @@ class Life(mounting.Case):
 
 
 class Signals(mounting.Case):
-    def foreground(self):
-        child = subprocess.Popen([UEXT4, "mount", "-f", self.image, self.at],
+    def foreground(self, *options):
+        child = subprocess.Popen([UEXT4, "mount", "-f", *options, self.image, self.at],
                                  stderr=subprocess.PIPE, text=True)
         self.addCleanup(child.stderr.close)
         self.addCleanup(child.wait)
@@ -106,6 +106,22 @@ class Signals(mounting.Case):
             self.assertEqual(mounts(self.at), [])
             self.fsck_closed()
         self.assertEqual(uext4("cat", f"{self.image}:/SIGHUP").out, "text")
+
+    def test_requests_are_said(self):
+        """With one worker they come in the order of the calls."""
+        self.make()
+        for option in [["-d"], ["-o", "debug"]]:
+            child = self.foreground(*option, "-o", "threads=1")
+            (self.at / "a" / "b").mkdir(parents=True)
+            with self.assertRaises(OSError):
+                (self.at / "a").rmdir()
+            (self.at / "a" / "b").rmdir()
+            (self.at / "a").rmdir()
+            self.umount()
+            self.assertEqual(child.wait(20), 0)
+            self.assertRegex(child.stderr.read(),
+                             r"(?s)^init node 0.*: ok\n.*\nmkdir node 1, \d+ bytes, uid \d+, pid "
+                             r"\d+: ok\n.*\nrmdir node 1, .*: Directory not empty\n.*\nrmdir node 1, ")
 
     def test_foreground_ends_when_it_is_unmounted(self):
         self.make()
