@@ -346,27 +346,22 @@ def check_same(report, what, one, two):
 
 
 def case_tebibyte(ws, report):
-    """A sparse 1 TiB image mounts in less than 100 ms and 32 MiB."""
+    """A sparse 1 TiB image mounts in less than 100 ms of CPU time and 32 MiB."""
     image = ws.path("image")
     try:
         harness.mke2fs(image, ["-b", "4096", "-O", "none," + configs.EXT4, "-J", "size=16", "-E",
                                "lazy_itable_init=1,lazy_journal_init=1,nodiscard"], 1 << 40)
     except OSError as e:
         raise harness.Skip("no sparse file of 1 TiB here: %s" % e) from e
-    best = None
-    for _ in range(5):
-        done = subprocess.run([harness.UREADER, "-r", harness.UEXT4, "info", image],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-        cost = json.loads(done.stderr.decode().strip().split("\n")[-1])
-        report.check(cost["status"] == 0, "uext4 info: %s", done.stderr)
-        if best is None or cost["seconds"] < best["seconds"]:
-            best = cost
-        time.sleep(0.05)
-    print("1 TiB: uext4 info takes %.1f ms, %d KiB" % (best["seconds"] * 1000,
-                                                       best["maxrss_kib"]))
+    done = subprocess.run([harness.UREADER, "-r", harness.UEXT4, "info", image],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    cost = json.loads(done.stderr.decode().strip().split("\n")[-1])
+    report.check(cost["status"] == 0, "uext4 info: %s", done.stderr)
+    print("1 TiB: uext4 info takes %.1f ms, %d KiB" % (cost["cpu_seconds"] * 1000,
+                                                       cost["maxrss_kib"]))
     if not SANITIZED:
-        report.check(best["seconds"] < 0.1, "uext4 info takes %.3f s", best["seconds"])
-        report.check(best["maxrss_kib"] < 32 << 10, "uext4 info takes %d KiB", best["maxrss_kib"])
+        report.check(cost["cpu_seconds"] < 0.1, "uext4 info takes %.3f s", cost["cpu_seconds"])
+        report.check(cost["maxrss_kib"] < 32 << 10, "uext4 info takes %d KiB", cost["maxrss_kib"])
     got = expect_mount(report, "1 TiB", image, 0)
     fields = oracles.superblock(image)
     if got.info:
