@@ -449,7 +449,9 @@ UEXT4_API struct uext4_inode *uext4_file_inode(struct uext4_file *file);
  *
  * With O_DIRECT, position, total length and each buffer must be aligned as
  * uext4_stat says, else -EINVAL (B27): never a silent fallback.  Returns the bytes read,
- * which end at the size that the file had at the start (B29), 0 at and past it.
+ * which end at the size that the file had at the start (B29), 0 at and past it.  What was
+ * written buffered to the range is written back first; an error of that is the read's, as of
+ * uext4_fsync.
  */
 UEXT4_API ssize_t uext4_preadv2(struct uext4_file *file, const struct iovec *iov, int nr_iov,
                                 uint64_t pos, int flags);
