@@ -9,6 +9,7 @@
 #include "ext4/dir_read.h"
 #include "ext4/inode_raw.h"
 #include "ext4/inode_store.h"
+#include "ext4/xattr.h"
 #include "util/alloc.h"
 
 /* ---- where it lies ---- */
@@ -170,6 +171,17 @@ static int load_ibody(struct ext4_inode *inode, const void *raw)
         return ext4_xattr_ibody_check(&at, inode->ibody, inode->ibody_size);
 }
 
+/* What holds the value of an attribute names no values: each would be deleted in the midst of
+ * the one before, however many there are. */
+static int check_value(const struct ext4_inode *inode)
+{
+        const struct ext4_where at = ext4_at(inode, 0);
+
+        if (inode->file_acl == 0 && !ext4_xattr_ibody_outside(inode->ibody, inode->ibody_size))
+                return 0;
+        return ext4_corrupt(&at, "the value of an attribute has attributes itself");
+}
+
 static void load_times(struct ext4_inode *inode, const struct ext4_inode_disk *di)
 {
         const struct ext4_fs *fs = inode->fs;
@@ -245,6 +257,8 @@ static int load(struct ext4_inode *inode,
                 ret = load_ibody(inode, raw);
         }
         buf_put(buf);
+        if (ret == 0 && (inode->flags & EXT4_FL_EA_INODE))
+                ret = check_value(inode);
         if (ret == 0 && (inode->flags & EXT4_FL_INLINE_DATA))
                 ret = ext4_inline_load(inode);
         if (ret < 0)

@@ -693,6 +693,78 @@ static void values_outlive_an_owner_that_leaves(void **state)
         t_image_free(&img);
 }
 
+/* ---- values that have values ---- */
+
+/* A value in an inode of its own, for the file of this number. */
+static struct ext4_inode *make_owner(struct ext4_fs *fs, unsigned n)
+{
+        static const uint8_t bytes[5000];
+        struct ext4_new_name new = {.mode = S_IFREG | 0600};
+        struct ext4_inode *inode;
+        char text[16];
+
+        new.name = (struct ext4_name){text, (size_t)snprintf(text, sizeof(text), "v%u", n)};
+        T_CHECK(ext4_iget(fs, EXT4_INO_ROOT, &new.dir) == 0);
+        T_CHECK(ext4_create(&new, &inode) == 0);
+        ext4_iput(new.dir);
+        T_CHECK(ext4_xattr_set(inode, "user.v", bytes, sizeof(bytes), 0) == 0);
+        return inode;
+}
+
+#define NR_LINKS 3
+
+/* The value of each file is made to have, itself, the attribute of the next one. */
+static void make_chain(struct t_image *img)
+{
+        uint64_t owners[NR_LINKS], values[NR_LINKS];
+        struct t_mount m;
+
+        mount_rw(&m, img);
+        for (unsigned i = 0; i < NR_LINKS; i++) {
+                struct ext4_inode *owner = make_owner(m.fs, i), *value;
+                uint32_t ino =
+                        le32_get(ext4_xattr_ibody_outside(owner->ibody, owner->ibody_size)
+                                         ->e_value_inum);
+
+                T_CHECK(ext4_iget(m.fs, ino, &value) == 0);
+                T_CHECK(owner->ibody_size == 96 && value->ibody_size == 96);
+                owners[i] = owner->disk_pos + 160;
+                values[i] = value->disk_pos + 160;
+                ext4_iput(value);
+                ext4_iput(owner);
+        }
+        t_umount(&m);
+        for (unsigned i = 0; i + 1 < NR_LINKS; i++)
+                memcpy(img->data + values[i], img->data + owners[i + 1], 96);
+}
+
+/* One could be deleted with the other, and so on, each in the midst of the one before. */
+static void a_value_has_no_values(void **state)
+{
+        static const struct ext4_name first = {"v0", 2};
+        struct t_image img = t_mkfs(SIZE,
+                                    "-b 1024 -I 256 -O has_journal,extents,ea_inode,"
+                                    "extra_isize,^metadata_csum",
+                                    "");
+        struct ext4_inode *root, *file;
+        struct t_mount m;
+
+        make_chain(&img);
+        mount_rw(&m, &img);
+        file = find(m.fs, "/v0");
+        assert_int_equal(ext4_xattr_get(file, "user.v", NULL, 0), 5000);
+        assert_int_equal(ext4_xattr_get(file, "user.v", t_alloc(5000), 5000), -EUCLEAN);
+        ext4_iput(file);
+        T_CHECK(ext4_iget(m.fs, EXT4_INO_ROOT, &root) == 0);
+        assert_int_equal(ext4_unlink(root, &first), 0);
+        ext4_iput(root);
+        file = find(m.fs, "/v2"); /* which nobody but its file has given up */
+        assert_int_equal(ext4_xattr_get(file, "user.v", t_alloc(5000), 5000), 5000);
+        ext4_iput(file);
+        t_umount(&m);
+        t_image_free(&img);
+}
+
 /* ---- ACLs ---- */
 
 struct xacl {
@@ -971,6 +1043,7 @@ int main(void)
                 cmocka_unit_test(owners_of_a_block_go),
                 cmocka_unit_test(owners_of_a_block_go_their_ways),
                 cmocka_unit_test(values_outlive_an_owner_that_leaves),
+                cmocka_unit_test(a_value_has_no_values),
                 cmocka_unit_test(access_acl_sets_the_mode),
                 cmocka_unit_test(default_acl_is_inherited),
                 cmocka_unit_test(cut_leaves_old_or_new),
