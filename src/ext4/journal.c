@@ -7,7 +7,7 @@
  *
  *   copies of the log in their places -> an error that the journal remembers is in the
  *   superblock -> the log is empty -> the superblock no longer asks for recovery, and has the
- * free counts of the groups
+ *   free counts of the groups
  *
  * Cut between two steps, the next recovery does the rest.
  */
@@ -70,22 +70,26 @@ static int map_inode(struct ext4_inode *inode, struct jbd2_place *place)
         return 0;
 }
 
+/* A map may lead to the same few blocks without end: its size bounds who goes through it. */
 static int place_in_inode(struct ext4_fs *fs, uint32_t ino, struct jbd2_place *place)
 {
         struct ext4_inode *inode;
+        uint64_t nr_blocks;
         int ret = ext4_iget(fs, ino, &inode);
 
         if (ret == -ESTALE)
                 return refuse(fs, -EUCLEAN, "its inode is free");
         if (ret < 0)
                 return ret;
+        nr_blocks = vfs_size(&inode->vfs) >> fs->block_bits;
         place->dev = fs->vfs.dev;
         place->block_size = fs->block_size;
-        place->nr_blocks = (uint32_t)min_t(uint64_t, vfs_size(&inode->vfs) >> fs->block_bits,
-                                           min_t(uint64_t, fs->nr_blocks, INT32_MAX));
+        place->nr_blocks = (uint32_t)min_t(uint64_t, nr_blocks, INT32_MAX);
         rwsem_read_lock(&inode->vfs.lock);
         if (!S_ISREG(inode->mode) || (inode->flags & EXT4_FL_INLINE_DATA))
                 ret = refuse(fs, -EUCLEAN, "its inode is no plain file");
+        else if (nr_blocks > fs->nr_blocks)
+                ret = refuse(fs, -EUCLEAN, "its inode is larger than the file system");
         else
                 ret = map_inode(inode, place);
         rwsem_read_unlock(&inode->vfs.lock);

@@ -93,6 +93,7 @@ int ext4_zones_add_group(struct ext4_zones *z, const struct ext4_fs *fs, ext4_gr
         return ret;
 }
 
+/* It is no larger than the file system: ext4_journal_open() has looked. */
 static int add_file(struct ext4_zones *z, struct ext4_inode *inode)
 {
         uint64_t nr = div_round_up(vfs_size(&inode->vfs), inode->fs->block_size);

@@ -417,6 +417,37 @@ static void an_error_of_the_journal_comes_to_the_superblock(void **state)
         t_image_free(&img);
 }
 
+/* Blocks of the journal without number, all of which are the same few: no mount goes through
+ * them all. */
+static void a_journal_larger_than_the_file_system_is_damage(void **state)
+{
+        struct t_image img = t_image_copy(&images[EXT3]);
+        const uint32_t last = (uint32_t)(img.size / 1024) - 1;
+        struct ext4_inode_disk *raw;
+        struct ext4_inode *inode;
+        struct t_mount m;
+
+        assert_int_equal(t_mount(&m, &img, &t_mount_ro), 0);
+        assert_int_equal(ext4_iget(m.fs, EXT4_INO_JOURNAL, &inode), 0);
+        raw = (void *)(img.data + inode->disk_pos);
+        ext4_iput(inode);
+        t_umount(&m);
+        for (uint32_t level = 0; level < 3; level++) { /* pointers to what is a level below */
+                le32 *pointers = (void *)(img.data + (uint64_t)(last - level) * 1024);
+                const le32 blk = le32_make(last - level);
+
+                for (unsigned i = 0; i < 256; i++)
+                        pointers[i] = le32_make(last - level + 1 - (level == 0 ? 4 : 0));
+                memcpy(raw->i_block + (size_t)(EXT4_IND_BLOCK + level) * 4, &blk, sizeof(blk));
+        }
+        raw->i_size_lo = le32_make(0);
+        raw->i_size_hi = le32_make(4); /* 16 GiB */
+        assert_int_equal(t_mount(&m, &img, &rw), -EUCLEAN);
+        assert_true(t_log_has(&m.log, "larger than the file system"));
+        t_umount(&m);
+        t_image_free(&img);
+}
+
 /* ---- why a mount does not write ---- */
 
 static void obstacles_are_named(void **state)
@@ -819,6 +850,7 @@ int main(void)
                 cmocka_unit_test(a_crash_is_recovered_from),
                 cmocka_unit_test(cut_at_every_request),
                 cmocka_unit_test(an_error_of_the_journal_comes_to_the_superblock),
+                cmocka_unit_test(a_journal_larger_than_the_file_system_is_damage),
                 cmocka_unit_test(obstacles_are_named),
                 cmocka_unit_test(who_cannot_write_reads_what_the_journal_has),
                 cmocka_unit_test(who_would_write_is_told_without_a_word),
