@@ -95,6 +95,7 @@ void uext4_queue_free(struct uext4_queue *q)
         if (!q)
                 return;
         vfs_queue_remove(q->sb, &q->vfs);
+        q->eventfd = -1; /* the next line closes it: then the number is somebody else's */
         uext4_bdev_queue_free(q->vfs.bdev_queue); /* completes what is under way */
         vfs_queue_finish(q->sb, &q->vfs);
         cond_done(&q->ended);

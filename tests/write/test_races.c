@@ -10,6 +10,8 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "../change/rig.h"
 #include "held.h"
@@ -717,6 +719,37 @@ static void queue_goes_after_the_helper(void **state)
         race_close(&r);
 }
 
+static int foreign_fd;
+
+/* The lowest number that is free: what has just been closed. */
+static void open_another_descriptor(struct vfs_super *sb, struct vfs_work *works)
+{
+        foreign_fd = eventfd(0, EFD_NONBLOCK);
+        the_race->finish(sb, works);
+}
+
+/* A queue that goes finishes its requests after its descriptor was closed. */
+static void queue_that_goes_signals_nobody_else(void **state)
+{
+        eventfd_t told;
+        struct race r;
+        int fd;
+
+        race_open(&r);
+        preallocate(&r, 16 * BLOCK);
+        fd = uext4_queue_eventfd(r.queue);
+        assert_true(fd >= 0);
+        submit_x(&r, (struct io){2 * BLOCK, BLOCK, 0});
+        rig_fs(&r.m)->vfs.finish = open_another_descriptor;
+        uext4_queue_free(r.queue);
+        r.queue = NULL;
+        assert_int_equal(foreign_fd, fd);
+        assert_int_equal(eventfd_read(foreign_fd, &told), -1);
+        close(foreign_fd);
+        assert_bytes(&r, 2 * BLOCK, BLOCK, 'x');
+        race_close(&r);
+}
+
 static void file_is_closed_after_the_helper(void **state)
 {
         struct uext4_completion done;
@@ -851,6 +884,7 @@ int main(void)
                 cmocka_unit_test(unlinked_file_goes_after_its_requests_B42),
                 cmocka_unit_test(owner_waits_for_the_helper),
                 cmocka_unit_test(queue_goes_after_the_helper),
+                cmocka_unit_test(queue_that_goes_signals_nobody_else),
                 cmocka_unit_test(file_is_closed_after_the_helper),
                 cmocka_unit_test(nowait_does_not_meet_anybody_B33),
                 cmocka_unit_test(who_sees_the_size_sees_the_data_C13),
