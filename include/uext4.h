@@ -821,8 +821,8 @@ enum {
 
 struct uext4_request {
         enum uext4_req_op op;
-        int flags; /* RWF_*, as for uext4_preadv2 and uext4_pwritev2 */
-        struct uext4_file *file;
+        int flags;               /* RWF_*, as for uext4_preadv2 and uext4_pwritev2 */
+        struct uext4_file *file; /* of the queue's mount: -EXDEV */
         const struct iovec *iov; /* vector and buffers stay until the completion is fetched */
         int nr_iov;
         uint64_t pos;

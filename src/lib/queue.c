@@ -227,6 +227,8 @@ static int64_t start(struct entry *e, const struct uext4_request *req)
         struct iov_iter iter;
         int ret;
 
+        if (req->file->inode->vfs.sb != e->queue->sb)
+                return -EXDEV; /* it would go to this mount's device */
         if ((!write && req->op != UEXT4_READ) || req->pos > INT64_MAX)
                 return -EINVAL;
         if (write ? !req->file->writes : !req->file->reads)

@@ -495,6 +495,27 @@ static void registered_buffers_go_down_with_requests(void **state)
         t_close(&st);
 }
 
+/* Its requests would go to the device of the queue. */
+static void a_file_of_another_mount_is_refused(void **state)
+{
+        const struct iovec iov = {NULL, 0};
+        struct stage st, other;
+
+        t_open(&st, EXT4_4K, 24 << 20, O_DIRECT);
+        t_open(&other, EXT4_4K, 24 << 20, O_DIRECT);
+        for (enum uext4_req_op op = UEXT4_READ; op <= UEXT4_WRITE; op++) {
+                const struct uext4_request req = {
+                        .op = op, .file = other.file, .iov = &iov, .nr_iov = 1};
+                struct uext4_completion c;
+
+                assert_int_equal(uext4_queue_submit(st.queue, &req, 1), 1);
+                assert_int_equal(uext4_queue_wait(st.queue, &c, 1, 1, -1), 1);
+                assert_int_equal(c.result, -EXDEV);
+        }
+        t_close(&other);
+        t_close(&st);
+}
+
 static void append_goes_to_the_end(void **state)
 {
         struct stage st;
@@ -961,6 +982,7 @@ int main(void)
                 cmocka_unit_test(nowait_does_not_wait_for_the_lock_B33),
                 cmocka_unit_test(flags_that_do_not_exist_are_refused_C52),
                 cmocka_unit_test(registered_buffers_go_down_with_requests),
+                cmocka_unit_test(a_file_of_another_mount_is_refused),
                 cmocka_unit_test(append_goes_to_the_end),
                 cmocka_unit_test(unaligned_writes_do_not_zero_a_neighbour_B36),
                 cmocka_unit_test(part_of_a_block_waits_for_the_whole_C5),
