@@ -69,10 +69,10 @@ static int lower_transfer(struct bdev_filter *f, const struct bdev_filter_io *io
         return uext4_bdev_writev(f->lower, iov, nr_iov, io->pos, io->flags);
 }
 
-/* A write that is cut down is torn. */
+/* A write that is cut down is torn; and cut down to nothing it has no memory. */
 static uint32_t flags_when_cut(uint32_t flags)
 {
-        return flags & ~(uint32_t)UEXT4_BDEV_ATOMIC;
+        return flags & ~(uint32_t)(UEXT4_BDEV_ATOMIC | UEXT4_BDEV_FIXED);
 }
 
 static int cut_transfer(struct bdev_filter *f, const struct bdev_filter_io *io,

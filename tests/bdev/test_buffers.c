@@ -212,6 +212,37 @@ static void they_stay_while_requests_are_under_way(void **state)
         free(mem);
 }
 
+/* Also to nothing at all. */
+static void cut_down_they_are_read_to_the_end(void **state)
+{
+        static const struct {
+                uint64_t short_len;
+                int want;
+        } rows[] = {{512, 0}, {0, -EIO}};
+        char *mem = t_alloc(BLOCK);
+        const struct iovec iov = {mem, BLOCK};
+        const struct uext4_bdev_req req = {
+                .op = UEXT4_BDEV_READ, .flags = UEXT4_BDEV_FIXED, .iov = &iov, .nr_iov = 1};
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+                const struct uext4_bdev_fault rule = {.ops = 1u << UEXT4_BDEV_READ,
+                                                      .count = 1,
+                                                      .short_len = rows[i].short_len};
+                struct uext4_bdev_queue *q;
+                struct uext4_bdev *dev;
+
+                assert_int_equal(uext4_bdev_open_fault(open_kind(ON_MEMORY), &dev), 0);
+                assert_int_equal(uext4_bdev_queue_new(dev, 4, &q), 0);
+                assert_int_equal(uext4_bdev_queue_register(q, &iov, 1), 0);
+                assert_int_equal(uext4_bdev_fault_add(dev, &rule), 0);
+                assert_int_equal(run(q, req), rows[i].want);
+                assert_int_equal(uext4_bdev_fault_hits(dev), 1);
+                uext4_bdev_queue_free(q);
+                uext4_bdev_close(dev);
+        }
+        free(mem);
+}
+
 /* ---- atomic writes ---- */
 
 static void atomic_writes_have_bounds_C52(void **state)
@@ -326,6 +357,7 @@ int main(void)
                 cmocka_unit_test(registered_buffers_are_used_many_times),
                 cmocka_unit_test(what_is_not_in_a_buffer_is_refused),
                 cmocka_unit_test(they_stay_while_requests_are_under_way),
+                cmocka_unit_test(cut_down_they_are_read_to_the_end),
                 cmocka_unit_test(atomic_writes_have_bounds_C52),
                 cmocka_unit_test(a_slice_has_what_is_aligned_below),
                 cmocka_unit_test(the_simulator_does_not_tear_it),
