@@ -218,12 +218,12 @@ static int next_block(struct uext4_journal *v)
 
         if (ret <= 0)
                 return ret;
-        v->in_block = true;
         if (v->walk.type == JBD2_DESCRIPTOR)
                 jbd2_tags(&v->walk, &v->tags);
-        else if (v->walk.type == JBD2_REVOKE)
-                ret = jbd2_revokes(&v->walk, &v->revokes) < 0 ? -EUCLEAN : 1;
-        return ret;
+        else if (v->walk.type == JBD2_REVOKE && jbd2_revokes(&v->walk, &v->revokes) < 0)
+                return -EUCLEAN; /* there is nothing in it to tell */
+        v->in_block = true;
+        return 1;
 }
 
 /* What the current control block has left to tell: 1, 0 nothing, -errno. */

@@ -46,6 +46,7 @@
 #include "t_journal.h"
 
 /* A device has the file system's blocks, then the journal in two runs, the later one first. */
+#include "uext4.h"
 #define NR_FS  32
 #define NR_J   30
 #define NR_FC  14
@@ -1119,6 +1120,32 @@ static void test_ext4_device_errors(void **state)
 
                 ext4_init_error(&w);
                 assert_int_equal(uext4_bdev_open_buffer(w.img.data, w.img.size, 0, &dev), 0);
+/* ---- a look at it ---- */
+
+/* Damage is told once, and what follows can be looked at all the same. */
+static void test_look(void **state)
+{
+        struct uext4_journal_entry e;
+        struct uext4_journal *look;
+        struct ext4_world w;
+        uint8_t *block;
+
+        ext4_init(&w, TJ_V3);
+        block = tj_write_revokes(&w.j, NULL, 0);
+        tj_put32(block + 12, EXT4_BS + 1);
+        tj_seal_tail(&w.j, block);
+        tj_write_commit(&w.j);
+        assert_int_equal(uext4_journal_open(host_path(w.img.data, w.img.size), NULL, &look), 0);
+        for (unsigned i = 0; i < 5; i++)
+                assert_int_equal(uext4_journal_next(look, &e), 1);
+        assert_int_equal(uext4_journal_next(look, &e), -EUCLEAN);
+        assert_int_equal(uext4_journal_next(look, &e), 1);
+        assert_int_equal(e.kind, UEXT4_JOURNAL_COMMIT);
+        assert_int_equal(uext4_journal_next(look, &e), 0);
+        uext4_journal_close(look);
+        ext4_done(&w);
+}
+
                 assert_int_equal(uext4_bdev_open_fault(dev, &fault), 0);
                 assert_int_equal(uext4_bdev_fault_add(fault,
                                                       &(struct uext4_bdev_fault){
@@ -1227,3 +1254,4 @@ int main(void)
 
         return cmocka_run_group_tests(tests, make_image, free_image);
 }
+                cmocka_unit_test(test_look),
