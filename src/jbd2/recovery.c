@@ -18,6 +18,7 @@
  * a log that is replayed again, with the same result (J35).
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "jbd2/journal.h"
@@ -143,12 +144,20 @@ int jbd2_scan(const struct jbd2_journal *j, struct jbd2_extent_of_log *ret_exten
 
 /* ---- REVOKE and REPLAY ---- */
 
+/* Blocks of the device that the journal has. */
+struct span {
+        uint64_t first;
+        uint64_t end; /* the furthest of those up to this one: on hostile images they overlap */
+};
+
 struct replay {
         struct jbd2_journal *j;
         struct uext4_bdev *fs_dev;
         uint64_t nr_fs_blocks;
         uint32_t end_tid;
         struct jbd2_revoke_table *revoked;
+        struct span *own; /* the journal's own blocks, rising; none on a device of its own */
+        uint32_t nr_own;
         void *data;
         uint64_t wanted; /* by find_copy() */
         bool found;
@@ -174,18 +183,49 @@ static int collect_revokes(struct replay *r, const struct jbd2_walk *w)
         return ret;
 }
 
+static int compare_spans(const void *a, const void *b)
+{
+        const uint64_t x = ((const struct span *)a)->first, y = ((const struct span *)b)->first;
+
+        return x < y ? -1 : x > y;
+}
+
+static int find_own(struct replay *r)
+{
+        const struct jbd2_place *place = &r->j->place;
+        uint64_t end = 0;
+
+        if (place->dev != r->fs_dev)
+                return 0;
+        r->own = mem_array(place->nr_runs, sizeof(*r->own));
+        if (!r->own)
+                return -ENOMEM;
+        r->nr_own = place->nr_runs;
+        for (uint32_t i = 0; i < r->nr_own; i++) {
+                const struct jbd2_run *run = &place->runs[i];
+
+                r->own[i] = (struct span){run->pblk, run->pblk + run->len};
+        }
+        qsort(r->own, r->nr_own, sizeof(*r->own), compare_spans);
+        for (uint32_t i = 0; i < r->nr_own; i++)
+                r->own[i].end = end = max_t(uint64_t, end, r->own[i].end);
+        return 0;
+}
+
 /* A copy of a block of the journal itself would change the log while it is read. */
 static bool is_in_journal(const struct replay *r, uint64_t fs_blk)
 {
-        const struct jbd2_place *place = &r->j->place;
+        uint32_t lo = 0, hi = r->nr_own;
 
-        if (place->dev != r->fs_dev)
-                return false;
-        for (uint32_t i = 0; i < place->nr_runs; i++) {
-                if (fs_blk - place->runs[i].pblk < place->runs[i].len)
-                        return true;
+        while (lo < hi) { /* how many begin at fs_blk or before it */
+                const uint32_t mid = lo + (hi - lo) / 2;
+
+                if (r->own[mid].first <= fs_blk)
+                        lo = mid + 1;
+                else
+                        hi = mid;
         }
-        return false;
+        return lo > 0 && fs_blk < r->own[lo - 1].end;
 }
 
 /* Before anything is written: every copy has a place to go to. */
@@ -305,12 +345,15 @@ static int replay_all(struct replay *r)
         if (!r->data)
                 ret = -ENOMEM;
         if (ret == 0)
+                ret = find_own(r);
+        if (ret == 0)
                 ret = pass(r, JBD2_REVOKE, collect_revokes);
         if (ret == 0)
                 ret = pass(r, JBD2_DESCRIPTOR, check_tags);
         if (ret == 0)
                 ret = pass(r, JBD2_DESCRIPTOR, replay_tags);
         mem_free(r->data);
+        mem_free(r->own);
         jbd2_revoke_table_free(r->revoked);
         return first_error(ret, r->err);
 }

@@ -41,12 +41,14 @@
  *   ext4_super_write_home: the copy on the device             test_ext4_error
  */
 
+#include <time.h>
+
 #include "ext4/journal.h"
 #include "t_fs.h"
 #include "t_journal.h"
+#include "uext4.h"
 
 /* A device has the file system's blocks, then the journal in two runs, the later one first. */
-#include "uext4.h"
 #define NR_FS  32
 #define NR_J   30
 #define NR_FC  14
@@ -487,6 +489,131 @@ static void test_statistics(void **state)
         jbd2_close(&j);
         uext4_bdev_close(dev);
         done(&w);
+}
+
+/* ---- copies of the journal's own blocks ---- */
+
+static int recover_with_overlap(struct world *w, struct uext4_bdev *dev)
+{
+        const uint32_t nr = w->nr_journal;
+        const struct jbd2_run overlap = {nr, 1, NR_FS + 2};
+        struct jbd2_run *runs = mem_array(3, sizeof(*runs));
+        struct jbd2_extent_of_log extent;
+        struct jbd2_recovery stats;
+        struct jbd2_journal j;
+        int ret;
+
+        assert_int_equal(open_journal(w, dev, &j), 0);
+        assert_non_null(runs);
+        memcpy(runs, j.place.runs, 2 * sizeof(*runs));
+        runs[2] = overlap;
+        j.place.nr_blocks = nr + 1;
+        j.place.nr_runs = 3;
+        mem_free(j.place.runs);
+        j.place.runs = runs;
+        assert_int_equal(jbd2_scan(&j, &extent), 0);
+        ret = jbd2_replay(&j, &extent, dev, NR_FS + nr, &stats);
+        jbd2_close(&j);
+        return ret;
+}
+
+/* They are refused wherever they are, also where one piece of the journal is in another. */
+static void test_own_blocks(void **state)
+{
+        const struct tj_format f = {TJ_V3, true, 1024, NR_J, 0, 1, 7};
+
+        for (uint32_t blk = NR_FS - 2; blk < NR_FS + NR_J; blk++) {
+                struct uext4_bdev *dev;
+                struct world w;
+                char steps[32];
+
+                init(&w, &f);
+                snprintf(steps, sizeof(steps), "1a 3b %uc .", blk);
+                write_log(&w, steps);
+                assert_int_equal(uext4_bdev_open_buffer(w.mem, w.size, 0, &dev), 0);
+                if (blk < NR_FS) {
+                        expect(&w, steps);
+                        assert_int_equal(recover_with_overlap(&w, dev), 0);
+                } else {
+                        assert_int_equal(recover_with_overlap(&w, dev), -EUCLEAN);
+                        assert_true(t_log_has(&w.log, "in the journal"));
+                }
+                assert_int_equal(different_block(&w), -1);
+                uext4_bdev_close(dev);
+                done(&w);
+        }
+}
+
+/* ---- a journal in very many pieces ---- */
+
+#define NR_PIECES (1u << 17) /* of a block each */
+
+static double cpu_seconds(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Full of copies, of which nothing is read but the tags. */
+static void write_pieces(struct tj *j)
+{
+        const uint32_t max = tj_max_copies(&j->f);
+
+        while (j->head + max + 2 < NR_PIECES) {
+                uint8_t *block = tj_next(j);
+
+                tj_header(j, block, TJ_DESCRIPTOR);
+                for (uint32_t t = 0; t < max; t++)
+                        tj_tag(j, block + 12 + 8 * (size_t)t, t % NR_FS,
+                               TJ_SAME_UUID | (t == max - 1 ? TJ_LAST : 0), 0);
+                j->head += max;
+        }
+        tj_write_commit(j);
+}
+
+static void open_pieces(struct uext4_bdev *dev, struct t_log *log, struct jbd2_journal *ret_j)
+{
+        const struct log_sink sink = t_log_sink(log);
+        struct jbd2_place place = {
+                .dev = dev, .block_size = 1024, .nr_blocks = NR_PIECES, .nr_runs = NR_PIECES};
+
+        place.runs = mem_array(NR_PIECES, sizeof(*place.runs));
+        assert_non_null(place.runs);
+        for (uint32_t i = 0; i < NR_PIECES; i++)
+                place.runs[i] = (struct jbd2_run){i, 1, NR_FS + i};
+        assert_int_equal(jbd2_open(&place, &sink, ret_j), 0);
+}
+
+/* Its pieces are not looked through for each copy. */
+static void test_pieces(void **state)
+{
+        const struct tj_format f = {TJ_NONE, false, 1024, NR_PIECES, 0, 1, 7};
+        const size_t size = (size_t)(NR_FS + NR_PIECES) * 1024;
+        uint8_t *mem = t_alloc(size);
+        const struct tj_run runs[2] = {{0, NR_PIECES, mem + (size_t)NR_FS * 1024}};
+        struct jbd2_extent_of_log extent;
+        struct jbd2_recovery stats;
+        struct uext4_bdev *dev;
+        struct jbd2_journal j;
+        struct t_log log;
+        double begun;
+        struct tj tj;
+
+        t_log_init(&log);
+        tj_init(&tj, &f, runs);
+        write_pieces(&tj);
+        assert_int_equal(uext4_bdev_open_buffer(mem, size, 0, &dev), 0);
+        open_pieces(dev, &log, &j);
+        begun = cpu_seconds();
+        assert_int_equal(jbd2_scan(&j, &extent), 0);
+        assert_int_equal(jbd2_replay(&j, &extent, dev, NR_FS, &stats), 0);
+        assert_true(stats.nr_blocks > NR_PIECES / 10 * 9);
+        assert_true(cpu_seconds() - begun < 2);
+        jbd2_close(&j);
+        uext4_bdev_close(dev);
+        free(mem);
 }
 
 /* A log that has no end, and whose last descriptor reaches into its beginning, ends all the
@@ -993,6 +1120,32 @@ static void test_ext4_damaged(void **state)
         }
 }
 
+/* ---- a look at it ---- */
+
+/* Damage is told once, and what follows can be looked at all the same. */
+static void test_look(void **state)
+{
+        struct uext4_journal_entry e;
+        struct uext4_journal *look;
+        struct ext4_world w;
+        uint8_t *block;
+
+        ext4_init(&w, TJ_V3);
+        block = tj_write_revokes(&w.j, NULL, 0);
+        tj_put32(block + 12, EXT4_BS + 1);
+        tj_seal_tail(&w.j, block);
+        tj_write_commit(&w.j);
+        assert_int_equal(uext4_journal_open(host_path(w.img.data, w.img.size), NULL, &look), 0);
+        for (unsigned i = 0; i < 5; i++)
+                assert_int_equal(uext4_journal_next(look, &e), 1);
+        assert_int_equal(uext4_journal_next(look, &e), -EUCLEAN);
+        assert_int_equal(uext4_journal_next(look, &e), 1);
+        assert_int_equal(e.kind, UEXT4_JOURNAL_COMMIT);
+        assert_int_equal(uext4_journal_next(look, &e), 0);
+        uext4_journal_close(look);
+        ext4_done(&w);
+}
+
 /* ---- the fast-commit area ---- */
 
 enum {
@@ -1120,32 +1273,6 @@ static void test_ext4_device_errors(void **state)
 
                 ext4_init_error(&w);
                 assert_int_equal(uext4_bdev_open_buffer(w.img.data, w.img.size, 0, &dev), 0);
-/* ---- a look at it ---- */
-
-/* Damage is told once, and what follows can be looked at all the same. */
-static void test_look(void **state)
-{
-        struct uext4_journal_entry e;
-        struct uext4_journal *look;
-        struct ext4_world w;
-        uint8_t *block;
-
-        ext4_init(&w, TJ_V3);
-        block = tj_write_revokes(&w.j, NULL, 0);
-        tj_put32(block + 12, EXT4_BS + 1);
-        tj_seal_tail(&w.j, block);
-        tj_write_commit(&w.j);
-        assert_int_equal(uext4_journal_open(host_path(w.img.data, w.img.size), NULL, &look), 0);
-        for (unsigned i = 0; i < 5; i++)
-                assert_int_equal(uext4_journal_next(look, &e), 1);
-        assert_int_equal(uext4_journal_next(look, &e), -EUCLEAN);
-        assert_int_equal(uext4_journal_next(look, &e), 1);
-        assert_int_equal(e.kind, UEXT4_JOURNAL_COMMIT);
-        assert_int_equal(uext4_journal_next(look, &e), 0);
-        uext4_journal_close(look);
-        ext4_done(&w);
-}
-
                 assert_int_equal(uext4_bdev_open_fault(dev, &fault), 0);
                 assert_int_equal(uext4_bdev_fault_add(fault,
                                                       &(struct uext4_bdev_fault){
@@ -1237,6 +1364,8 @@ int main(void)
                 cmocka_unit_test(test_reset),
                 cmocka_unit_test(test_statistics),
                 cmocka_unit_test(test_endless),
+                cmocka_unit_test(test_own_blocks),
+                cmocka_unit_test(test_pieces),
                 cmocka_unit_test(test_device_errors),
                 cmocka_unit_test(test_no_memory),
                 cmocka_unit_test(test_power_cuts),
@@ -1246,6 +1375,7 @@ int main(void)
                 cmocka_unit_test(test_ext4_torn_super),
                 cmocka_unit_test(test_ext4_error),
                 cmocka_unit_test(test_ext4_damaged),
+                cmocka_unit_test(test_look),
                 cmocka_unit_test(test_fast_commits),
                 cmocka_unit_test(test_ext4_device_errors),
                 cmocka_unit_test(test_ext4_no_memory),
@@ -1254,4 +1384,3 @@ int main(void)
 
         return cmocka_run_group_tests(tests, make_image, free_image);
 }
-                cmocka_unit_test(test_look),
