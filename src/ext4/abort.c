@@ -12,13 +12,13 @@
  * once, and only the superblock is left to the thread.
  */
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "ext4/super_write.h"
 #include "util/alloc.h"
+#include "util/thread.h"
 
 /* The errors of this mount.  They are stored as a whole, so that it does no harm to do it
  * twice: as part of a transaction that an abort has made void, and then past the journal. */
@@ -273,7 +273,7 @@ int ext4_errors_new(struct ext4_fs *fs)
 
 int ext4_errors_start(struct ext4_fs *fs)
 {
-        int ret = -pthread_create(&fs->errors->thread, NULL, errors_thread, fs);
+        int ret = thread_start(&fs->errors->thread, errors_thread, fs);
 
         fs->errors->running = ret == 0;
         return ret;

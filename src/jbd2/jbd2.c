@@ -2,11 +2,10 @@
 
 /* A journal's beginning and end, its timer, its superblock, and abort. */
 
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "jbd2/txn.h"
+#include "util/thread.h"
 
 /* Transactions of a journal without a log take that many blocks. */
 #define MAX_COST_WITHOUT_LOG 8192
@@ -76,18 +75,13 @@ static void *timer_main(void *arg)
 
 static int start_timer(struct jbd2 *j)
 {
-        sigset_t all, old;
         int ret;
 
         if (j->opts.no_timer)
                 return 0;
-        /* Signals are the program's. */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        ret = pthread_create(&j->timer, NULL, timer_main, j);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        ret = thread_start(&j->timer, timer_main, j);
         j->has_timer = ret == 0;
-        return -ret;
+        return ret;
 }
 
 static void stop_timer(struct jbd2 *j)

@@ -15,6 +15,7 @@
  * stays listed for the thread, as its most urgent work: nobody else would let go of it.
  */
 
+#include "util/thread.h"
 #include "vfs/inode.h"
 #include "vfs/pages.h"
 
@@ -285,7 +286,7 @@ static void start_locked(struct vfs_pagecache *cache)
 {
         if (cache->has_flusher || cache->stops)
                 return;
-        cache->has_flusher = pthread_create(&cache->flusher, NULL, flusher, cache) == 0;
+        cache->has_flusher = thread_start(&cache->flusher, flusher, cache) == 0;
         if (!cache->has_flusher)
                 log_say(&super_of(cache)->log, LOG_WARNING,
                         "no thread to write back: files are written at fsync and unmount");

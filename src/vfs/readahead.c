@@ -12,6 +12,7 @@
  * closes the file waits for the thread to be done with it.
  */
 
+#include "util/thread.h"
 #include "vfs/inode.h"
 
 void vfs_readers_init(struct vfs_readers *r)
@@ -118,7 +119,7 @@ void vfs_readahead_ask(struct vfs_readahead *ra, struct vfs_inode *inode, uint64
         atomic_store_explicit(&ra->was_asked, true, memory_order_relaxed);
         enter_locked(r, ra);
         if (!r->has_thread) /* without one readers do all of it */
-                r->has_thread = pthread_create(&r->thread, NULL, reader, r) == 0;
+                r->has_thread = thread_start(&r->thread, reader, r) == 0;
         cond_signal(&r->wake);
         mtx_unlock(&r->lock);
 }

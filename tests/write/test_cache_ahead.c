@@ -5,9 +5,12 @@
  * requests stop at a gate (held.h), so that others meet it half way.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "../change/rig.h"
 #include "held.h"
@@ -300,6 +303,53 @@ static void errors_are_for_the_reader(void **state)
         t_done(&st);
 }
 
+/* ---- this thread, the flusher's, the journal's, and that of errors ---- */
+
+/* Of one thread: what /proc says of its mask. */
+static uint64_t blocked_signals(const char *tid)
+{
+        char path[512], line[256];
+        unsigned long long mask = 0;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/status", tid);
+        f = fopen(path, "r");
+        T_CHECK(f);
+        while (fgets(line, sizeof(line), f)) {
+                if (sscanf(line, "SigBlk: %llx", &mask) == 1)
+                        break;
+        }
+        fclose(f);
+        return mask;
+}
+
+static void signals_are_the_programs(void **state)
+{
+        const pid_t me = gettid();
+        struct dirent *entry;
+        unsigned nr = 0;
+        struct stage st;
+        DIR *tasks;
+
+        t_open(&st, "");
+        t_read(&st, 0);
+        t_read(&st, PART);
+        assert_true(t_has_thread(&st));
+        assert_int_equal(uext4_pwrite(st.file, st.buf, PART, 0), PART);
+        tasks = opendir("/proc/self/task");
+        assert_non_null(tasks);
+        while ((entry = readdir(tasks))) {
+                if (entry->d_name[0] == '.' || atoi(entry->d_name) == me)
+                        continue;
+                nr++;
+                if (!(blocked_signals(entry->d_name) & 1ull << (SIGUSR1 - 1)))
+                        fail_msg("one of our threads takes signals");
+        }
+        closedir(tasks);
+        assert_true(nr >= 4);
+        t_done(&st);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -311,6 +361,7 @@ int main(void)
                 cmocka_unit_test(a_direct_write_meets_the_thread_B30),
                 cmocka_unit_test(closing_waits_for_the_thread),
                 cmocka_unit_test(errors_are_for_the_reader),
+                cmocka_unit_test(signals_are_the_programs),
         };
 
         return cmocka_run_group_tests_name("cache_ahead", tests, NULL, NULL);
