@@ -45,9 +45,9 @@ void srv_attr_of(const struct uext4_stat *st, struct fuse_attr *ret_attr)
         };
 }
 
-static int reply_attr(struct srv_request *rq, struct uext4_inode *inode, uint64_t seconds)
+static int reply_attr(struct srv_request *rq, struct uext4_inode *inode)
 {
-        struct fuse_attr_out out = {.attr_valid = seconds};
+        struct fuse_attr_out out = {.attr_valid = SRV_VALID_SECONDS};
         struct uext4_stat st;
         int ret = uext4_stat(inode, &st);
 
@@ -61,7 +61,7 @@ int srv_op_getattr(struct srv_request *rq)
 {
         struct srv_node *node = srv_node_find(rq->server, rq->in->nodeid);
 
-        return node ? reply_attr(rq, node->inode, SRV_VALID_SECONDS) : -ESTALE;
+        return node ? reply_attr(rq, node->inode) : -ESTALE;
 }
 
 /* ---- statx: the time of birth; the kernel does not pass on the rest ---- */
@@ -210,6 +210,24 @@ static int add_kill(struct srv_request *rq, struct srv_node *node, struct uext4_
         return 0;
 }
 
+/*
+ * A write may have made the file longer since (data.c).  But the kernel drops its pages behind
+ * the size that it is told, and none when that is the old one: so it is told the size that it
+ * has asked for, and asks for attributes again.
+ */
+static int reply_cut(struct srv_request *rq, struct uext4_inode *inode, uint64_t size)
+{
+        struct fuse_attr_out out = {.attr_valid = 0};
+        struct uext4_stat st;
+        int ret = uext4_stat(inode, &st);
+
+        if (ret < 0)
+                return ret;
+        st.size = size;
+        srv_attr_of(&st, &out.attr);
+        return srv_reply(rq, &out, sizeof(out));
+}
+
 int srv_op_setattr(struct srv_request *rq)
 {
         const struct fuse_setattr_in *in = (const void *)rq->arg;
@@ -230,8 +248,9 @@ int srv_op_setattr(struct srv_request *rq)
                 ret = uext4_setattr(node->inode, &attr);
         if (ret < 0)
                 return ret;
-        /* A size that a write may have changed before this is read: the kernel asks again. */
-        return reply_attr(rq, node->inode, in->valid & FATTR_SIZE ? 0 : SRV_VALID_SECONDS);
+        if (in->valid & FATTR_SIZE)
+                return reply_cut(rq, node->inode, in->size);
+        return reply_attr(rq, node->inode);
 }
 
 /* ---- the rest ---- */

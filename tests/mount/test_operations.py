@@ -447,7 +447,8 @@ class Contents(Operations):
             while time.monotonic() < end or number < 100:
                 number += 1
                 struct.pack_into("<Q", memory, 0, number)
-                self.assertEqual(aio.write(direct, memory, 0), BLOCK)
+                aio.begin(direct, memory, 0)
+                self.assertEqual(aio.wait(), [BLOCK])
                 found, = struct.unpack("<Q", os.pread(cached, 8, 0))
                 stale += found != number
         for pid in readers:
@@ -455,6 +456,30 @@ class Contents(Operations):
             os.waitpid(pid, 0)
         aio.close()
         self.assertEqual(stale, 0, f"of {number}")
+
+    def test_truncation_beside_a_direct_write(self):
+        """The kernel does not wait for the write.  What was behind the cut is gone all the same,
+        from the kernel's pages too, when the write comes second and makes the file as long as
+        it was."""
+        if os.uname().machine not in Aio.NUMBERS:
+            self.skipTest("no asynchronous I/O here")
+        nr = 16
+        path = self.path("a", b"")
+        aio, memory = Aio(), mmap.mmap(-1, BLOCK)
+        memory[:] = b"w" * BLOCK
+        end = time.monotonic() + (20 if LONG else 0.5)
+        with opened(path, os.O_RDWR) as cached, opened(path, os.O_WRONLY | os.O_DIRECT) as direct:
+            while time.monotonic() < end:
+                os.ftruncate(cached, 0)
+                os.pwrite(cached, b"x" * nr * BLOCK, 0)
+                os.pread(cached, nr * BLOCK, 0)
+                aio.begin(direct, memory, (nr - 1) * BLOCK, 4)
+                os.ftruncate(cached, BLOCK)
+                self.assertEqual(aio.wait(), [BLOCK] * 4)
+                if os.fstat(cached).st_size != BLOCK:
+                    self.assertTrue(os.pread(cached, nr * BLOCK, BLOCK)
+                                    == bytes((nr - 2) * BLOCK) + memory[:])
+        aio.close()
 
     def test_mapped(self):
         path = self.path("a", b"a" * 10000)
