@@ -191,4 +191,5 @@ void srv_crew_stop(struct srv_crew *crew)
         if (crew->has_watcher)
                 pthread_join(crew->watcher, NULL);
         crew->has_watcher = false;
+        atomic_store(&crew->size, 0); /* who is at work comes to the park next */
 }

@@ -160,13 +160,13 @@ static inline int64_t srv_clock_ns(clockid_t clock)
 
 void srv_crew_init(struct srv_crew *crew, unsigned nr_workers, unsigned nr_cpus);
 int srv_crew_start(struct srv_crew *crew);
-void srv_crew_stop(struct srv_crew *crew); /* whoever is parked ends; the watcher has ended */
+void srv_crew_stop(struct srv_crew *crew); /* nobody enters any more */
 
 /* A worker is going to wait for a request, perhaps after being parked.  False: it is over. */
 bool srv_crew_enter(struct srv_crew *crew, unsigned index);
 void srv_crew_take(struct srv_crew *crew); /* it has one, or waits no more */
 
-/* Read a request has been: serve it. */
+/* A request has been read: serve it. */
 void srv_serve(struct srv_worker *worker, size_t len);
 
 /* Answer with success.  The first element of `iov` is left for the header.  -errno when the
@@ -209,7 +209,8 @@ bool srv_space_came(struct fuse_server *server, uint64_t mark);
 /* ---- invalidation (notify.c) ---- */
 
 int srv_notify_start(struct fuse_server *server);
-void srv_notify_stop(struct fuse_server *server);
+void srv_notify_stop(struct fuse_server *server); /* while workers serve what it waits for */
+void srv_notify_done(struct fuse_server *server); /* when they have ended */
 
 /*
  * Drop what the kernel has cached of a node: its attributes, and with len > 0 the pages from

@@ -190,8 +190,9 @@ int fuse_server_run(struct fuse_server *server)
 
         if (ret == 0)
                 wait_for_end(server);
-        end_workers(server);
         srv_notify_stop(server);
+        end_workers(server);
+        srv_notify_done(server);
         return ret < 0 ? ret : atomic_load(&server->error);
 }
 

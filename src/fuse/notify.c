@@ -6,7 +6,7 @@
  *
  * Dropping a page waits until the kernel has filled it, that is, for a request which a worker
  * must serve.  If workers waited themselves all of them might; so a thread does it that serves
- * nothing.  It waits for workers, and no worker waits for it.
+ * nothing.  It waits for workers, and no worker waits for it; so it ends before they do.
  */
 
 #include <errno.h>
@@ -69,6 +69,13 @@ static void get_answer(struct job *job)
         job->answer.len = (uint32_t)(sizeof(job->answer) + (n < 0 ? 0 : (size_t)n));
 }
 
+static void free_job(struct job *job)
+{
+        if (job->bytes != job->data)
+                free(job->bytes);
+        free(job);
+}
+
 /* That the kernel does not know the inode any more is fine, and so is that it cannot drop what
  * somebody has mapped and locked: nothing more can be done. */
 static void do_job(struct job *job)
@@ -85,9 +92,7 @@ static void do_job(struct job *job)
         answer[1].iov_len = job->answer.len - sizeof(job->answer);
         if (writev(job->fd, answer, 2) < 0)
                 errno = 0; /* who asked is gone */
-        if (job->bytes != job->data)
-                free(job->bytes);
-        free(job);
+        free_job(job);
 }
 
 static void *run(void *arg)
@@ -125,15 +130,22 @@ static struct job *new_job(const struct srv_request *rq, uint64_t nodeid, size_t
         return job;
 }
 
+/* When the server is stopping nothing is dropped any more: who asked gets an error when the
+ * channels are closed. */
 static int hand_over(struct srv_request *rq, struct job *job)
 {
         struct srv_notifier *n = rq->server->notifier;
+        bool is_over;
 
         rq->answered = true;
         pthread_mutex_lock(&n->lock);
-        STAILQ_INSERT_TAIL(&n->jobs, job, link);
+        is_over = n->stop;
+        if (!is_over)
+                STAILQ_INSERT_TAIL(&n->jobs, job, link);
         pthread_cond_signal(&n->changed);
         pthread_mutex_unlock(&n->lock);
+        if (is_over)
+                free_job(job);
         return 0;
 }
 
@@ -213,6 +225,10 @@ void srv_notify_stop(struct fuse_server *server)
         pthread_cond_signal(&n->changed);
         pthread_mutex_unlock(&n->lock);
         pthread_join(n->thread, NULL);
-        free(n);
+}
+
+void srv_notify_done(struct fuse_server *server)
+{
+        free(server->notifier);
         server->notifier = NULL;
 }

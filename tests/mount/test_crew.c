@@ -2,7 +2,8 @@
 
 /*
  * How many workers take requests (src/fuse/crew.c): all of them when requests wait for a
- * device; few when most have nothing to do; and parked ones end with the server.
+ * device; few when most have nothing to do; and all end with the server, whatever there is to
+ * do.
  */
 
 #include <errno.h>
@@ -31,7 +32,6 @@ struct stage {
         unsigned nr_under_way, nr_served; /* [lock] */
         bool may_end;                     /* [lock] requests do, and those that come */
         sem_t requests;
-        _Atomic bool is_over;
 };
 
 struct worker {
@@ -58,7 +58,7 @@ static void *work(void *arg)
         struct worker w = *(struct worker *)arg;
 
         free(arg);
-        while (!w.st->is_over && srv_crew_enter(&w.st->crew, w.index)) {
+        while (srv_crew_enter(&w.st->crew, w.index)) {
                 sem_wait(&w.st->requests);
                 srv_crew_take(&w.st->crew);
                 serve(w.st);
@@ -109,12 +109,12 @@ static void t_let_end(struct stage *st)
         pthread_mutex_unlock(&st->lock);
 }
 
-/* A last request for each who is not parked; then all have ended. */
+/* Nobody enters any more.  A last request for each who waits for one; then all have ended. */
 static void t_close(struct stage *st)
 {
-        st->is_over = true;
         t_let_end(st);
         srv_crew_stop(&st->crew);
+        T_CHECK(!srv_crew_enter(&st->crew, 0));
         t_requests(st, NR);
         for (unsigned i = 0; i < NR; i++)
                 pthread_join(st->threads[i], NULL);
