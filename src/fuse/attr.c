@@ -142,12 +142,34 @@ static void order_of(const struct fuse_setattr_in *in, struct uext4_setattr *ret
         }
 }
 
-/* truncate(2), which has no file, and ftruncate(2).  S_ISUID goes if the kernel says so. */
+int srv_truncate(struct srv_request *rq, struct srv_node *node, struct uext4_file *file,
+                 uint64_t size, bool kill)
+{
+        const struct uext4_cred *before;
+        struct uext4_file *own = NULL;
+        int ret = 0;
+
+        if (!file) {
+                ret = rq->server->default_permissions ? 0 : uext4_access(node->inode, W_OK);
+                before = uext4_cred_use(NULL);
+                if (ret == 0)
+                        ret = uext4_open(node->inode, O_RDWR, &own);
+                uext4_cred_use(before);
+                file = own;
+        }
+        if (ret < 0)
+                return ret;
+        srv_cred_use_asked(rq, kill ? 0 : ~0ull);
+        ret = uext4_truncate(file, size);
+        uext4_close(own);
+        return ret;
+}
+
+/* truncate(2), which has no file, and ftruncate(2). */
 static int set_size(struct srv_request *rq, struct srv_node *node,
                     const struct fuse_setattr_in *in)
 {
-        const struct uext4_cred *before;
-        struct uext4_file *file = NULL;
+        struct uext4_file *file = in->valid & FATTR_FH ? srv_handle_of(in->fh)->primary : NULL;
         struct uext4_stat st;
         int ret = uext4_stat(node->inode, &st);
 
@@ -155,23 +177,7 @@ static int set_size(struct srv_request *rq, struct srv_node *node,
                 return ret;
         if (in->size < st.size)
                 atomic_store(&node->was_cut, true);
-        if (in->valid & FATTR_FH) {
-                file = srv_handle_of(in->fh)->primary;
-                srv_cred_use_asked(rq, in->valid & FATTR_KILL_SUIDGID ? 0 : ~0ull);
-                return uext4_truncate(file, in->size);
-        }
-        ret = rq->server->default_permissions ? 0 : uext4_access(node->inode, W_OK);
-        if (ret < 0)
-                return ret;
-        before = uext4_cred_use(NULL);
-        ret = uext4_open(node->inode, O_RDWR, &file);
-        uext4_cred_use(before);
-        if (ret < 0)
-                return ret;
-        srv_cred_use_asked(rq, in->valid & FATTR_KILL_SUIDGID ? 0 : ~0ull);
-        ret = uext4_truncate(file, in->size);
-        uext4_close(file);
-        return ret;
+        return srv_truncate(rq, node, file, in->size, in->valid & FATTR_KILL_SUIDGID);
 }
 
 /*

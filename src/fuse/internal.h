@@ -251,6 +251,11 @@ int srv_enter(struct srv_request *rq, struct uext4_inode *inode,
 int srv_reply_entry(struct srv_request *rq, struct uext4_inode *inode);
 void srv_attr_of(const struct uext4_stat *st, struct fuse_attr *ret_attr);
 
+/* By a file that is open to write, or with NULL by one of ours, where the caller may write.
+ * `kill`: S_ISUID goes. */
+int srv_truncate(struct srv_request *rq, struct srv_node *node, struct uext4_file *file,
+                 uint64_t size, bool kill);
+
 /* ---- the server ---- */
 
 struct fuse_session;

@@ -50,27 +50,13 @@ static uint32_t open_flags(struct fuse_server *server, struct srv_handle *h, int
         return FOPEN_NOFLUSH;
 }
 
-/* What opening by a name cuts off: the kernel has asked for permission to write. */
+/* What opening cuts off, also a file that is opened to read. */
 static int cut(struct srv_request *rq, struct srv_handle *h, bool kill)
 {
-        struct uext4_file *file = h->primary, *own = NULL;
-        const struct uext4_cred *before;
-        int ret = 0;
+        struct uext4_file *file = (h->flags & O_ACCMODE) == O_RDONLY ? NULL : h->primary;
 
-        if ((h->flags & O_ACCMODE) == O_RDONLY) {
-                ret = rq->server->default_permissions ? 0 : uext4_access(h->node->inode, 2);
-                before = uext4_cred_use(NULL);
-                if (ret == 0)
-                        ret = uext4_open(h->node->inode, O_RDWR, &own);
-                uext4_cred_use(before);
-                file = own;
-        }
-        if (ret < 0)
-                return ret;
-        srv_cred_use_asked(rq, kill ? 0 : ~0ull);
-        ret = uext4_truncate(file, 0);
-        uext4_close(own);
-        return ret;
+        atomic_store(&h->node->was_cut, true);
+        return srv_truncate(rq, h->node, file, 0, kill);
 }
 
 int srv_op_open(struct srv_request *rq)
@@ -84,10 +70,8 @@ int srv_op_open(struct srv_request *rq)
 
         if (ret < 0)
                 return ret;
-        if (flags & O_TRUNC) {
-                atomic_store(&node->was_cut, true);
+        if (flags & O_TRUNC)
                 ret = cut(rq, h, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
-        }
         out.fh = (uintptr_t)h;
         out.open_flags = open_flags(rq->server, h, flags);
         if (ret < 0 || srv_reply(rq, &out, sizeof(out)) < 0)
