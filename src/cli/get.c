@@ -12,23 +12,6 @@
 
 /* ---- the target --------------------------------------------------------- */
 
-/* What lies before the last component: "." where there is nothing. */
-static char *dir_name(const char *path)
-{
-        size_t end = strlen(path);
-        char *dir;
-
-        while (end > 1 && path[end - 1] == '/')
-                end--;
-        while (end > 0 && path[end - 1] != '/')
-                end--;
-        if (end == 0)
-                return cli_strdup(".");
-        dir = cli_strdup(path);
-        dir[end] = '\0';
-        return dir;
-}
-
 static int open_target_dir(const char *path)
 {
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -54,7 +37,7 @@ static bool find_target(struct cli *cli, const struct cli_operand *op, const cha
                 to->local = to->name ? cli_printf("%s%s%s", local, slash ? "" : "/", to->name)
                                      : cli_strdup(local);
         } else {
-                char *dir = dir_name(local);
+                char *dir = text_dir_name(local);
 
                 to->dir = single ? open_target_dir(dir) : -ENOTDIR;
                 to->name = text_base_name(local);

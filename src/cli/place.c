@@ -12,18 +12,6 @@
 /* No path is deeper: what goes up longer goes round. */
 #define MAX_DEPTH 100000
 
-/* The part of the path in front of its last component: "/" at least. */
-static char *parent_path(const char *path)
-{
-        size_t end = strlen(path);
-
-        while (end > 1 && path[end - 1] == '/')
-                end--;
-        while (end > 1 && path[end - 1] != '/')
-                end--;
-        return cli_printf("%.*s", (int)end, path);
-}
-
 static int resolve_dir(struct place *p, const char *path)
 {
         struct uext4_stat st;
@@ -41,13 +29,19 @@ static int resolve_dir(struct place *p, const char *path)
         return ret;
 }
 
-static void split(struct place *p, const char *path, char **ret_dir)
+/* The last component is the name; all of it is the directory when that has none. */
+static int resolve_parent(struct place *p, const char *path)
 {
         size_t len = strlen(path);
+        char *dir;
+        int ret;
 
         p->name = text_base_name(path);
         p->slash = len > 0 && path[len - 1] == '/';
-        *ret_dir = p->name ? parent_path(path) : cli_strdup(path);
+        dir = p->name ? text_dir_name(path) : cli_strdup(path);
+        ret = resolve_dir(p, dir);
+        free(dir);
+        return ret;
 }
 
 /* The image, and what the operand says about it; NULL and all is said. */
@@ -75,15 +69,9 @@ bool place_open(struct cli *cli, const char *arg, struct place *ret_place)
 {
         const char *path;
         struct place p;
-        char *dir;
-        int ret;
 
-        if (!begin(cli, arg, &p, &path))
-                return false;
-        split(&p, path, &dir);
-        ret = resolve_dir(&p, dir);
-        free(dir);
-        return finish(cli, &p, ret, ret_place);
+        return begin(cli, arg, &p, &path) &&
+               finish(cli, &p, resolve_parent(&p, path), ret_place);
 }
 
 bool place_open_name(struct cli *cli, const char *arg, struct place *ret_place)
@@ -101,20 +89,15 @@ bool place_open_target(struct cli *cli, const char *arg, bool single, struct pla
 {
         const char *path;
         struct place p;
-        char *dir;
         int ret;
 
         if (!begin(cli, arg, &p, &path))
                 return false;
         ret = resolve_dir(&p, path);
-        if (ret == 0)
-                return finish(cli, &p, 0, ret_place);
-        split(&p, path, &dir);
-        if (p.name && single && (ret == -ENOENT || ret == -ENOTDIR))
-                ret = resolve_dir(&p, dir);
-        else if (ret == -ENOENT && !single)
+        if (single && (ret == -ENOENT || ret == -ENOTDIR))
+                ret = resolve_parent(&p, path);
+        else if (ret == -ENOENT)
                 ret = -ENOTDIR;
-        free(dir);
         return finish(cli, &p, ret, ret_place);
 }
 

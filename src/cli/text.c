@@ -155,6 +155,17 @@ char *text_base_name(const char *path)
         return NULL;
 }
 
+char *text_dir_name(const char *path)
+{
+        size_t end = strlen(path);
+
+        while (end > 1 && path[end - 1] == '/')
+                end--;
+        while (end > 0 && path[end - 1] != '/')
+                end--;
+        return end > 0 ? cli_printf("%.*s", (int)end, path) : cli_strdup(".");
+}
+
 /* ---- modes -------------------------------------------------------------- */
 
 static const struct {
@@ -297,7 +308,7 @@ const char *text_inode_flag_name(size_t i, uint32_t flags, bool *ret_set)
         return inode_flags[i].name;
 }
 
-/* ---- the terminal ------------------------------------------------------- */
+/* ---- the rest ----------------------------------------------------------- */
 
 const char *text_uuid(char buf[static TEXT_UUID_MAX], const uint8_t uuid[static 16])
 {

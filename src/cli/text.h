@@ -28,6 +28,11 @@ char *text_escape(const char *s, size_t len);
  * and "..". */
 char *text_base_name(const char *path);
 
+/* What lies before it, to be freed: "/" at least of an absolute path, "." where there is
+ * nothing.
+ */
+char *text_dir_name(const char *path);
+
 /* "-rwxr-xr-x" */
 #define TEXT_MODE_MAX 11
 const char *text_mode(char buf[static TEXT_MODE_MAX], uint32_t mode);
