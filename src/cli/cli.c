@@ -110,14 +110,6 @@ static const char common_usage[] =
         "\n"
         "Exit status: 0 all is well, 1 something failed, 2 wrong usage.\n";
 
-static void add_mount_options(struct cli *cli, const char *list)
-{
-        char *old = cli->mount_options;
-
-        cli->mount_options = old ? cli_printf("%s,%s", old, list) : cli_strdup(list);
-        free(old);
-}
-
 static _Noreturn void print_help(struct cli *cli)
 {
         fputs(cli->command->usage, stdout);
@@ -140,7 +132,7 @@ static int get_option(struct cli *cli, getopt_fn *next, int argc, char **argv,
                 case 'o':
                         if (cli->shell)
                                 cli_usage_error(cli, "mount options are those of the shell");
-                        add_mount_options(cli, optarg);
+                        cli_join(&cli->mount_options, optarg);
                         break;
                 case 'v':
                         cli->verbose = true;
@@ -295,6 +287,14 @@ char *cli_printf(const char *fmt, ...)
         if (ret < 0)
                 out_of_memory();
         return s;
+}
+
+void cli_join(char **list, const char *word)
+{
+        char *old = *list;
+
+        *list = old && *old ? cli_printf("%s,%s", old, word) : cli_strdup(word);
+        free(old);
 }
 
 uint64_t cli_clock_ns(void)

@@ -220,6 +220,9 @@ void *cli_realloc(void *mem, size_t nr, size_t size);
 char *cli_strdup(const char *s);
 char *cli_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Append a word to a list with commas, which may be NULL or empty. */
+void cli_join(char **list, const char *word);
+
 uint64_t cli_clock_ns(void);
 
 #endif

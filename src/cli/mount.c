@@ -141,7 +141,7 @@ const struct cli_command cli_mount = {
 /* ---- the helper ------------------------------------------------------------------- */
 
 struct helper_call {
-        const char *options;
+        char *options; /* of all -o, to be freed */
         bool fake, sloppy, verbose;
 };
 
@@ -162,7 +162,7 @@ static bool parse_call(int argc, char **argv, struct helper_call *ret_call)
                 ret_call->sloppy |= o == 's';
                 ret_call->verbose |= o == 'v';
                 if (o == 'o')
-                        ret_call->options = optarg;
+                        cli_join(&ret_call->options, optarg);
                 if (o == '?')
                         return false;
         }
@@ -173,7 +173,7 @@ static bool parse_call(int argc, char **argv, struct helper_call *ret_call)
 static bool take_helper_options(struct cli *cli, struct mount_options *o,
                                 const struct helper_call *call)
 {
-        char *copy = cli_strdup(call->options ? call->options : ""), *rest = copy, *word;
+        char *rest = call->options, *word;
         bool is_right = true;
 
         while (is_right && (word = strsep(&rest, ","))) {
@@ -186,7 +186,6 @@ static bool take_helper_options(struct cli *cli, struct mount_options *o,
                 }
                 free(wrong);
         }
-        free(copy);
         return is_right;
 }
 
@@ -195,14 +194,19 @@ int mount_helper(int argc, char **argv)
         struct cli cli = {.command = &cli_mount};
         struct mount_request r = {0};
         struct helper_call call;
+        bool is_right = parse_call(argc, argv, &call);
         int status;
 
-        if (!parse_call(argc, argv, &call))
+        if (!is_right) {
+                free(call.options);
                 return helper_usage(argv[0]);
+        }
         mount_options_init(&r.options);
         r.options.flags = 0;
         r.options.allow_other = getuid() == 0;
-        if (!take_helper_options(&cli, &r.options, &call))
+        is_right = take_helper_options(&cli, &r.options, &call);
+        free(call.options);
+        if (!is_right)
                 return HELPER_USAGE;
         r.verbose = call.verbose;
         r.image = argv[optind];

@@ -244,14 +244,6 @@ static const struct option_row *find_row(const char *name, size_t len)
 
 /* ---- lists --------------------------------------------------------------- */
 
-static void append(char **list, const char *word)
-{
-        char *old = *list;
-
-        *list = *old ? cli_printf("%s,%s", old, word) : cli_strdup(word);
-        free(old);
-}
-
 /* What is wrong with the word, or NULL. */
 static const char *take_word(struct mount_options *o, const char *word)
 {
@@ -268,7 +260,7 @@ static const char *take_word(struct mount_options *o, const char *word)
                 return "mount option with a bad value";
         o->flags = (o->flags & ~row->clear) | row->set;
         if (row->for_library)
-                append(&o->library, word);
+                cli_join(&o->library, word);
         return NULL;
 }
 
@@ -315,7 +307,7 @@ char *mount_options_flag_words(unsigned long flags)
                 bool is_one_flag = row->set && (row->set & (row->set - 1)) == 0;
 
                 if (is_one_flag && (flags & row->set))
-                        append(&words, row->name);
+                        cli_join(&words, row->name);
         }
         return words;
 }

@@ -325,7 +325,7 @@ class Helper(mounting.Case):
     def test_called_as_mount_calls_it(self):
         self.make()
         for name in ["mount.uext4", "mount.fuse.uext4"]:
-            done = run(self.helper(name), self.image, self.at, "-v", "-o", "rw,noatime,user=me")
+            done = run(self.helper(name), self.image, self.at, "-o", "rw,noatime", "-v", "-o", "user=me")
             self.assertEqual(done.status, 0, done.err)
             self.server()
             options = set(mounts(self.at)[0][1])
