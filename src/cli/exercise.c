@@ -98,6 +98,14 @@ static void fail(struct exercise *x, const struct target *t, int err)
         x->failed = true;
 }
 
+/* False when the log cannot be written, which is said. */
+static bool flush_log(struct exercise *x)
+{
+        if (exercise_log_flush(x->log) < 0)
+                x->failed = true;
+        return !x->failed;
+}
+
 /* ---- what is written ---------------------------------------------------- */
 
 static bool is_under_way(const struct exercise *x, const struct slot *wanted)
@@ -179,10 +187,8 @@ static unsigned submit(struct exercise *x, uint64_t max)
         for (unsigned i = 0; i < x->opt->depth && nr < max; i++)
                 if (!x->slots[i].busy && slot_choose(x, &x->slots[i]))
                         request_fill(x, &x->slots[i], &x->requests[nr++]);
-        if (exercise_log_flush(x->log) < 0) {
-                x->failed = true;
+        if (!flush_log(x))
                 return 0;
-        }
         while (taken < nr) {
                 int ret = uext4_queue_submit(x->queue, x->requests + taken, nr - taken);
 
@@ -253,8 +259,7 @@ static void reap(struct exercise *x)
         for (int i = 0; i < nr && !x->failed; i++)
                 if (random_below(x, SYNC_EVERY) == 0)
                         sync_target(x, &x->targets[random_below(x, NR_KINDS)]);
-        if (exercise_log_flush(x->log) < 0)
-                x->failed = true;
+        flush_log(x);
 }
 
 static void run_round(struct exercise *x, uint64_t round)
@@ -269,8 +274,7 @@ static void run_round(struct exercise *x, uint64_t round)
         }
         for (int i = 0; i < NR_KINDS && !x->failed; i++)
                 sync_target(x, &x->targets[i]);
-        if (exercise_log_flush(x->log) < 0)
-                x->failed = true;
+        flush_log(x);
 }
 
 /* ---- preparing ---------------------------------------------------------- */
@@ -278,19 +282,21 @@ static void run_round(struct exercise *x, uint64_t round)
 static int overwrite_prepare(struct exercise *x, struct target *t)
 {
         struct slot s = {.target = OVERWRITE, .len = MAX_WRITE};
-        int ret = 0;
+        ssize_t n;
+        int ret;
 
-        for (; ret >= 0 && s.pos < kinds[OVERWRITE].size; s.pos += s.len) {
+        for (; s.pos < kinds[OVERWRITE].size; s.pos += s.len) {
                 s.seq = x->next_seq++;
                 exercise_fill(x->slots[0].buffer, s.seq, s.target, s.pos, s.len);
                 exercise_log_write(x->log, s.seq, s.target, s.pos, s.len);
-                ret = exercise_log_flush(x->log);
-                if (ret == 0)
-                        ret = (int)uext4_pwrite(t->file, x->slots[0].buffer, s.len, s.pos);
+                if (!flush_log(x))
+                        return 0;
+                n = uext4_pwrite(t->file, x->slots[0].buffer, s.len, s.pos);
+                if (n < 0 || (uint64_t)n < s.len)
+                        return n < 0 ? (int)n : -ENOSPC;
         }
-        if (ret >= 0)
-                ret = uext4_fdatasync(t->file);
-        for (uint64_t seq = 1; ret >= 0 && seq < x->next_seq; seq++)
+        ret = uext4_fdatasync(t->file);
+        for (uint64_t seq = 1; ret == 0 && seq < x->next_seq; seq++)
                 acknowledge(x, seq);
         return ret;
 }
@@ -314,7 +320,7 @@ static int target_prepare(struct exercise *x, struct target *t, enum kind kind)
                 ret = uext4_truncate(t->file, kinds[kind].size);
         if (ret == 0 && kind == OVERWRITE)
                 ret = overwrite_prepare(x, t);
-        return ret < 0 ? ret : 0;
+        return ret;
 }
 
 /* The file of this name, made when there is none. */
@@ -348,7 +354,7 @@ static bool target_open(struct exercise *x, enum kind kind)
                 ret = target_prepare(x, t, kind);
         if (ret < 0)
                 fail(x, t, ret);
-        return ret == 0;
+        return !x->failed;
 }
 
 static bool prepare(struct exercise *x)

@@ -102,6 +102,8 @@ class Exercise(harness.Case):
         log = f"--log={self.dir}/log"
         self.fails("exercise", log, self.at("/file"), saying="Not a directory")
         self.fails("exercise", log, self.at("/"), saying="No space left")
+        done = self.fails("exercise", "--log=/dev/full", self.at("/"), saying="/dev/full: cannot write: No space")
+        self.assertEqual(done.err.count("\n"), 1, done.err)  # the image is not full
         self.fails("exercise", f"--log={self.dir}/none/log", self.at("/"),
                    saying="No such file or directory")
 
