@@ -37,8 +37,8 @@ void tar_fail(struct cli *cli, const char *name, const char *what, struct archiv
         const char *why = archive_error_string(a);
         int err = archive_errno(a);
 
-        /* Why a file cannot be opened is in the number only. */
-        if (why && strncmp(why, "Failed to open", 14) == 0)
+        /* Why a file cannot be opened or written is in the number only. */
+        if (why && (strncmp(why, "Failed to open", 14) == 0 || strcmp(why, "Write error") == 0))
                 cli_fail(cli, name, "cannot %s: %s: %s", what, why, strerror(err));
         else
                 cli_fail(cli, name, "cannot %s: %s", what, why ? why : "unknown error");

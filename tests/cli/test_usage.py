@@ -181,9 +181,11 @@ class Stdout(harness.Case):
         self.make()
 
     def test_full_disk(self):
-        for args in [["cat", self.at("/f")], ["ls", self.at()], ["info", "--json", self.image]]:
+        for args in [["cat", self.at("/f")], ["ls", self.at()], ["info", "--json", self.image],
+                     ["tar", "-c", self.at()]]:
             with open("/dev/full", "wb") as full:
-                self.fails(*args, stdout=full, saying="write error: No space left on device")
+                done = self.fails(*args, stdout=full, saying=": No space left on device")
+                self.assertIn("write error: ", done.err.lower())
 
     def test_reader_that_goes_away_ends_it_quietly(self):
         cat = subprocess.Popen([UEXT4, "cat", self.at("/f")], stdout=subprocess.PIPE,
