@@ -158,6 +158,8 @@ static void fail(struct cli *cli, const char *uri, int err)
 {
         if (err == -EINVAL)
                 cli_fail(cli, uri, "cannot read it: no ext4 file system, or wrong options");
+        else if (err == -ENODATA)
+                cli_fail(cli, uri, "it has no journal");
         else
                 cli_fail_errno(cli, uri, err);
 }

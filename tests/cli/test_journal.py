@@ -98,7 +98,7 @@ class Show(Journal):
 
     def test_no_journal(self):
         self.make(options=["-O", "^has_journal"])
-        self.fails("journal", self.image, saying="this file system has none")
+        self.fails("journal", self.image, saying=f"{self.image}: it has no journal")
 
     def test_not_an_image(self):
         write(self.dir / "zeros", bytes(1 << 20))
