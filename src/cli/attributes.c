@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "cli/object.h"
 #include "cli/text.h"
 
 void attributes_init(struct attributes *a, struct cli *cli)
@@ -74,44 +75,37 @@ static void fail_xattr(struct attributes *a, const struct attributes_object *o,
 }
 
 static void copy_xattr(struct attributes *a, const struct attributes_object *o,
-                       const char *name)
+                       const struct object *from, const char *name)
 {
-        ssize_t size = uext4_getxattr(o->inode, name, NULL, 0);
-        void *value = NULL;
+        void *value;
+        size_t size;
+        int ret = object_xattr(from, name, &value, &size);
 
-        if (size >= 0) {
-                value = cli_alloc((size_t)size, 1);
-                size = uext4_getxattr(o->inode, name, value, (size_t)size);
+        if (ret < 0) {
+                fail_xattr(a, o, name, ret);
+                return;
         }
-        if (size < 0) {
-                fail_xattr(a, o, name, (int)size);
-        } else {
-                int ret = set_xattr(o, name, value, (size_t)size);
-
-                if (ret < 0)
-                        warn_xattr(a, o, name, ret);
-        }
+        ret = set_xattr(o, name, value, size);
+        if (ret < 0)
+                warn_xattr(a, o, name, ret);
         free(value);
 }
 
 static void set_xattrs(struct attributes *a, const struct attributes_object *o)
 {
-        ssize_t size = uext4_listxattr(o->inode, NULL, 0);
+        const struct object from = object_of_image(NULL, o->inode, o->st, NULL);
+        const char *name;
         char *names;
+        size_t size;
+        int ret = object_xattr_names(&from, &names, &size);
 
-        if (size < 0)
-                cli_fail(a->cli, o->source, "cannot list attributes: %s",
-                         cli_strerror((int)size));
-        if (size <= 0)
+        if (ret < 0) {
+                cli_fail(a->cli, o->source, "cannot list attributes: %s", cli_strerror(ret));
                 return;
-        names = cli_alloc((size_t)size + 1, 1); /* ends with a NUL of ours, whatever comes */
-        size = uext4_listxattr(o->inode, names, (size_t)size);
-        for (ssize_t at = 0; at < size; at += (ssize_t)strlen(names + at) + 1) {
-                const char *name = names + at;
-
-                if (a->is_root || strncmp(name, "user.", 5) == 0)
-                        copy_xattr(a, o, name);
         }
+        for (size_t at = 0; (name = object_next_xattr(names, size, &at));)
+                if (a->is_root || strncmp(name, "user.", 5) == 0)
+                        copy_xattr(a, o, &from, name);
         free(names);
 }
 

@@ -209,16 +209,12 @@ static bool get_regular(struct get *g, const struct walk_item *item, int dir, co
 
 static int make_symlink(const struct walk_item *item, int dir, const char *name)
 {
+        const struct object o = object_of_image(NULL, item->inode, &item->st, NULL);
         char target[PATH_MAX];
-        ssize_t len = uext4_readlink(item->inode, target, sizeof(target) - 1);
+        int ret = o.ops->readlink(&o, target, sizeof(target));
 
-        if (len < 0)
-                return (int)len;
-        if ((size_t)len >= sizeof(target))
-                return -ENAMETOOLONG;
-        target[len] = '\0';
-        if (strlen(target) != (size_t)len)
-                return -EUCLEAN;
+        if (ret < 0)
+                return ret;
         return symlinkat(target, dir, name) < 0 ? -errno : 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "cli/cli.h"
 #include "cli/json.h"
+#include "cli/object.h"
 #include "cli/text.h"
 
 /* What uext4_stat does not say. */
@@ -49,16 +50,11 @@ static char *read_target(struct cli *cli, const struct cli_operand *op)
 
 static void list_xattrs(struct cli *cli, const struct cli_operand *op, struct more *more)
 {
-        ssize_t size = uext4_listxattr(op->inode, NULL, 0);
+        const struct object o = object_of_image(op->image, op->inode, &op->st, op->arg);
+        int ret = object_xattr_names(&o, &more->xattrs, &more->xattrs_size);
 
-        if (size > 0) {
-                more->xattrs =
-                        cli_alloc((size_t)size + 1, 1); /* a NUL more than any name needs */
-                size = uext4_listxattr(op->inode, more->xattrs, (size_t)size);
-        }
-        if (size < 0)
-                cli_fail(cli, op->arg, "cannot list attributes: %s", cli_strerror((int)size));
-        more->xattrs_size = size > 0 ? (size_t)size : 0;
+        if (ret < 0)
+                cli_fail(cli, op->arg, "cannot list attributes: %s", cli_strerror(ret));
 }
 
 static struct more find_more(struct cli *cli, const struct cli_operand *op)
@@ -71,13 +67,6 @@ static struct more find_more(struct cli *cli, const struct cli_operand *op)
                 more.target = read_target(cli, op);
         list_xattrs(cli, op, &more);
         return more;
-}
-
-/* Iterate over the names of extended attributes: NULL starts, NULL ends. */
-static const char *next_xattr(const struct more *more, const char *name)
-{
-        name = name ? name + strlen(name) + 1 : more->xattrs;
-        return name && name < more->xattrs + more->xattrs_size ? name : NULL;
 }
 
 /* ---- for people --------------------------------------------------------- */
@@ -106,10 +95,10 @@ static void print_time(const char *label, struct timespec ts)
 
 static void print_xattrs(const struct more *more)
 {
-        const char *name = NULL;
+        const char *name;
 
         printf("Xattrs:");
-        while ((name = next_xattr(more, name))) {
+        for (size_t at = 0; (name = object_next_xattr(more->xattrs, more->xattrs_size, &at));) {
                 char *escaped = text_escape(name, strlen(name));
 
                 printf(" %s", escaped);
@@ -181,7 +170,7 @@ static json_t *stat_json(const struct cli_operand *op, const struct more *more)
 {
         const struct uext4_stat *st = &op->st;
         json_t *top = json_object(), *xattrs = json_array();
-        const char *name = NULL;
+        const char *name;
 
         json_add_text(top, "name", op->arg);
         json_add_text(top, "type", text_file_type(st->mode));
@@ -211,7 +200,7 @@ static json_t *stat_json(const struct cli_operand *op, const struct more *more)
                 json_add_uint(top, "extents", (uint64_t)more->nr_extents);
         if (more->target)
                 json_add_text(top, "target", more->target);
-        while ((name = next_xattr(more, name)))
+        for (size_t at = 0; (name = object_next_xattr(more->xattrs, more->xattrs_size, &at));)
                 json_push(xattrs, json_text(name));
         json_add(top, "xattrs", xattrs);
         return top;
