@@ -317,26 +317,34 @@ bool build_link(struct build *b, struct links_key key, struct uext4_inode *dir,
 
 /* ---- directories -------------------------------------------------------- */
 
+int build_find_directory(struct uext4_inode *dir, const char *name,
+                         struct uext4_inode **ret_inode)
+{
+        struct uext4_stat st;
+        int ret = uext4_lookup(dir, name, strlen(name), ret_inode);
+
+        if (ret < 0)
+                return ret;
+        ret = uext4_stat(*ret_inode, &st);
+        if (ret == 0 && !S_ISDIR(st.mode))
+                ret = -ENOTDIR;
+        if (ret < 0)
+                uext4_inode_put(*ret_inode);
+        return ret;
+}
+
 struct uext4_inode *build_enter(struct build *b, struct uext4_inode *dir, const char *name,
                                 const struct object *o, const char *target)
 {
         const struct uext4_stat want = build_wanted(b->options, o);
         const struct make_owner owner = {want.uid, want.gid};
         struct uext4_inode *inode;
-        struct uext4_stat st;
         int ret = make_node(dir, name, S_IFDIR | (want.mode & 07777), 0, 0, owner, &inode);
 
         if (ret == 0 && b->cli->verbose)
                 cli_say_name(NULL, o->source, target);
-        if (ret == -EEXIST) {
-                ret = uext4_lookup(dir, name, strlen(name), &inode);
-                if (ret == 0)
-                        ret = uext4_stat(inode, &st);
-                if (ret == 0 && !S_ISDIR(st.mode)) {
-                        uext4_inode_put(inode);
-                        ret = -ENOTDIR;
-                }
-        }
+        if (ret == -EEXIST)
+                ret = build_find_directory(dir, name, &inode);
         if (ret < 0) {
                 fail_create(b, target, ret);
                 return NULL;

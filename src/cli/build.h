@@ -46,6 +46,10 @@ void build_file(struct build *b, struct uext4_inode *dir, const char *name,
 struct uext4_inode *build_enter(struct build *b, struct uext4_inode *dir, const char *name,
                                 const struct object *o, const char *target);
 
+/* The directory of that name: an inode to put; -ENOENT, -ENOTDIR. */
+int build_find_directory(struct uext4_inode *dir, const char *name,
+                         struct uext4_inode **ret_inode);
+
 /* All that was to be in it is: its attributes. */
 void build_leave(struct build *b, struct uext4_inode *inode, const struct object *o,
                  const char *target);

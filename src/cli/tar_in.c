@@ -71,22 +71,13 @@ static char *clean_path(const char *path)
 }
 
 /* One step down; what is missing is made, for archives need not have every directory. */
-static int step(struct in *in, struct uext4_inode *dir, const char *name,
-                struct uext4_inode **ret_inode)
+static int step(struct uext4_inode *dir, const char *name, struct uext4_inode **ret_inode)
 {
-        struct uext4_stat st;
-        int ret = uext4_lookup(dir, name, strlen(name), ret_inode);
+        int ret = build_find_directory(dir, name, ret_inode);
 
-        if (ret == -ENOENT)
-                return make_node(dir, name, S_IFDIR | 0755, 0, 0, (struct make_owner){0, 0},
-                                 ret_inode);
-        if (ret == 0)
-                ret = uext4_stat(*ret_inode, &st);
-        if (ret == 0 && !S_ISDIR(st.mode)) {
-                uext4_inode_put(*ret_inode);
-                ret = -ENOTDIR;
-        }
-        return ret;
+        if (ret != -ENOENT)
+                return ret;
+        return make_node(dir, name, S_IFDIR | 0755, 0, 0, (struct make_owner){0, 0}, ret_inode);
 }
 
 /* Go from the target directory down; `path` may be "". */
@@ -99,7 +90,7 @@ static int descend(struct in *in, const char *path, struct uext4_inode **ret_ino
                 size_t len = strcspn(path, "/");
                 char *name = cli_printf("%.*s", (int)len, path);
 
-                ret = step(in, at, name, &next);
+                ret = step(at, name, &next);
                 free(name);
                 uext4_inode_put(at);
                 at = next;
