@@ -335,7 +335,7 @@ static int filter_calls(pid_t monitor)
         return ret;
 }
 
-/* ---- both ------------------------------------------------------------------- */
+/* ---- the steps -------------------------------------------------------------- */
 
 /* What is read from files when it is first needed, and could not be later. */
 static void load_late_comers(void)

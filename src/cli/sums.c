@@ -19,12 +19,17 @@ static _Noreturn void failed(void)
         exit(CLI_FAILED);
 }
 
+static void start(EVP_MD_CTX *context)
+{
+        if (!context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+                failed();
+}
+
 static EVP_MD_CTX *context_new(void)
 {
         EVP_MD_CTX *context = EVP_MD_CTX_new();
 
-        if (!context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
-                failed();
+        start(context);
         return context;
 }
 
@@ -43,12 +48,6 @@ static void finish(EVP_MD_CTX *context, char hex[static SUMS_HEX_MAX])
                 failed();
         for (unsigned i = 0; i < len; i++)
                 snprintf(hex + 2 * (size_t)i, 3, "%02x", (unsigned)digest[i]);
-}
-
-static void restart(EVP_MD_CTX *context)
-{
-        if (EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
-                failed();
 }
 
 struct sums *sums_new(void)
@@ -113,7 +112,7 @@ char *sums_file_done(struct sums *sums, const char *path, char hex[static SUMS_H
         char *name = escape_name(path, &mark), *line;
 
         finish(sums->file, hex);
-        restart(sums->file);
+        start(sums->file);
         line = cli_printf("%s%s  %s\n", mark, hex, name);
         add(sums->total, line, strlen(line));
         free(name);
@@ -122,7 +121,7 @@ char *sums_file_done(struct sums *sums, const char *path, char hex[static SUMS_H
 
 void sums_file_drop(struct sums *sums)
 {
-        restart(sums->file);
+        start(sums->file);
 }
 
 void sums_total(struct sums *sums, char hex[static SUMS_HEX_MAX])

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef CLI_VERIFY_H
-#define CLI_VERIFY_H
+#ifndef UEXT4_CLI_VERIFY_H
+#define UEXT4_CLI_VERIFY_H
 
-/* Between verify.c, which reads and compares, and verify_report.c. */
+/* verify.h - between verify.c, which reads and compares, and verify_report.c. */
 
 #include "cli/cli.h"
 #include "cli/host.h"
