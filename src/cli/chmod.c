@@ -27,10 +27,14 @@ static void change(struct cli *cli, const char *name, struct uext4_inode *inode,
         }
 }
 
-/* "-w" is a mode, and would be taken for options: all of these letters are none of ours. */
+/*
+ * "-w" is a mode, and would be taken for options: of these letters only the first "o" is ours,
+ * and there it is an option.
+ */
 static bool is_minus_mode(const char *arg)
 {
-        return arg[0] == '-' && arg[1] && strspn(arg + 1, "rwxXstugo=,+-") == strlen(arg + 1);
+        return arg[0] == '-' && arg[1] && arg[1] != 'o' &&
+               strspn(arg + 1, "rwxXstugo=,+-") == strlen(arg + 1);
 }
 
 static void run(struct cli *cli, int argc, char **argv)

@@ -123,6 +123,7 @@ class Names(harness.Case):
         self.ok("chmod", "2700", self.at("/d"))
         self.ok("chmod", "755", self.at("/d"))
         self.assertEqual(self.mode("/d"), "drwxr-sr-x")  # as chmod(1): directories keep it
+        self.fails("chmod", "-o", "ro", "700", self.at("/d"), saying="Read-only file system")
         self.fails("chmod", "600", self.at("/none"), saying="No such file")
         self.clean()
 
