@@ -55,7 +55,7 @@ static int parse_zone(const char *at, bool *ret_given, long *ret_offset)
         *ret_offset = 0;
         if (!*at || strcmp(at, "Z") == 0)
                 return 0;
-        if (*at != '+' && *at != '-')
+        if ((*at != '+' && *at != '-') || at[1 + strspn(at + 1, "0123456789:")])
                 return -EINVAL;
         if (sscanf(at + 1, "%2d:%2d%n", &hours, &minutes, &len) != 2 &&
             sscanf(at + 1, "%2d%2d%n", &hours, &minutes, &len) != 2)

@@ -208,6 +208,7 @@ class Names(harness.Case):
         self.assertIn("Modify: 1969-12-31 23:59:58.500", self.ok("stat", self.at("/f"), env=UTC).out)
         self.assertEqual(self.names(), ["f", "new"])
         self.fails("touch", self.at("/no/f"), saying="No such file")
+        self.fails("touch", "-d", "2001-02-03 04:05+-1:-5", self.at("/f"), status=2, saying="invalid date")
         self.clean()
 
     def modified(self, path, *options):
