@@ -266,8 +266,9 @@ static void run(struct cli *cli, int argc, char **argv)
         if (r.array && r.action != ACTION_LIST && r.action != ACTION_DUMP)
                 cli_usage_error(cli, "--json is for lists");
         r.several = argc - optind > 1;
-        /* What only reads leaves the image alone. */
-        cli->writes |= r.action == ACTION_SET || r.action == ACTION_REMOVE;
+        /* What only reads leaves the image alone; in a shell that says what may be. */
+        if (!cli->shell)
+                cli->writes = r.action == ACTION_SET || r.action == ACTION_REMOVE;
         for (int i = optind; i < argc; i++)
                 one(cli, argv[i], &r);
         if (r.array)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "cli/change.h"
+#include "cli/object.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/walk.h"
@@ -59,6 +60,27 @@ struct uext4_file *cli_open_to_write(struct cli *cli, const struct cli_operand *
         else
                 cli_fail_change(cli, op->arg, ret);
         return NULL;
+}
+
+bool cli_reference(struct cli *cli, const char *arg, struct uext4_stat *ret_st)
+{
+        struct cli_operand op;
+        struct object o;
+        int ret;
+
+        if (!cli->shell && !arg[cli_operand_split(arg)]) {
+                ret = object_of_host(AT_FDCWD, arg, true, NULL, &o);
+                if (ret < 0)
+                        cli_fail_errno(cli, arg, ret);
+                else
+                        *ret_st = o.st;
+                return ret == 0;
+        }
+        if (!cli_operand_open(cli, arg, CLI_FOLLOW, &op))
+                return false;
+        *ret_st = op.st;
+        cli_operand_close(&op);
+        return true;
 }
 
 static void change_tree(struct cli *cli, const struct cli_each *each,

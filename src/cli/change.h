@@ -26,6 +26,12 @@ struct cli_each {
 
 void cli_change_each(struct cli *cli, const struct cli_each *each, char **operands, int nr);
 
+/*
+ * The attributes of a file that is only looked at: of the host, or IMAGE:/PATH, which in a
+ * shell need not be given so.  On failure it is said and false returned.
+ */
+bool cli_reference(struct cli *cli, const char *arg, struct uext4_stat *ret_st);
+
 /* For -v, on stdout: "VERB 'FROM'", "VERB 'FROM' -> 'TO'", without the verb when it is NULL. */
 void cli_say_name(const char *verb, const char *from, const char *to);
 

@@ -207,7 +207,8 @@ static void run(struct cli *cli, int argc, char **argv)
                 cli_usage_error(cli, "specify one of -c and -x");
         if (r.extract)
                 cli_one_operand(cli, argc, argv);
-        cli->writes |= r.extract;
+        if (!cli->shell) /* that says what may be */
+                cli->writes = r.extract;
         if (r.create)
                 create(cli, &r, argv + optind, argc - optind);
         else

@@ -75,28 +75,6 @@ static void touch_one(struct cli *cli, const char *arg, const struct request *r)
         }
 }
 
-static bool take_reference(struct cli *cli, const char *arg, struct request *r)
-{
-        struct cli_operand op;
-        struct stat st;
-
-        if (!cli->shell && !arg[cli_operand_split(arg)]) { /* a file of the host */
-                if (stat(arg, &st) < 0) {
-                        cli_fail_errno(cli, arg, -errno);
-                        return false;
-                }
-                r->atime = st.st_atim;
-                r->mtime = st.st_mtim;
-                return true;
-        }
-        if (!cli_operand_open(cli, arg, CLI_FOLLOW, &op))
-                return false;
-        r->atime = op.st.atime;
-        r->mtime = op.st.mtime;
-        cli_operand_close(&op);
-        return true;
-}
-
 static void run(struct cli *cli, int argc, char **argv)
 {
         static const struct option longs[] = {
@@ -108,6 +86,7 @@ static void run(struct cli *cli, int argc, char **argv)
         };
         struct request r = {.follow = CLI_FOLLOW};
         const char *reference = NULL;
+        struct uext4_stat st;
         int o;
 
         r.atime = r.mtime = date_now(cli);
@@ -129,8 +108,12 @@ static void run(struct cli *cli, int argc, char **argv)
                 r.mask = UEXT4_SET_ATIME | UEXT4_SET_MTIME;
         if (optind == argc)
                 cli_usage_error(cli, "missing operand");
-        if (reference && !take_reference(cli, reference, &r))
-                return;
+        if (reference) {
+                if (!cli_reference(cli, reference, &st))
+                        return;
+                r.atime = st.atime;
+                r.mtime = st.mtime;
+        }
         for (int i = optind; i < argc; i++)
                 touch_one(cli, argv[i], &r);
 }

@@ -30,7 +30,6 @@ struct request {
         bool size_given;
         bool in_blocks; /* size counts blocks of the file system */
         bool no_create; /* a file that does not exist is no failure */
-        const char *reference;
 };
 
 static void parse_size(struct cli *cli, struct request *r, const char *value)
@@ -43,27 +42,6 @@ static void parse_size(struct cli *cli, struct request *r, const char *value)
         r->size_given = true;
         if (r->size == 0 && (r->relation == ROUND_DOWN || r->relation == ROUND_UP))
                 cli_usage_error(cli, "division by zero: '%s'", value);
-}
-
-/* The size of a file of the host, or of one in an image. */
-static bool take_reference(struct cli *cli, struct request *r)
-{
-        struct cli_operand op;
-        struct stat st;
-
-        if (r->reference[cli_operand_split(r->reference)]) {
-                if (!cli_operand_open(cli, r->reference, CLI_FOLLOW, &op))
-                        return false;
-                r->size = op.st.size;
-                cli_operand_close(&op);
-                return true;
-        }
-        if (stat(r->reference, &st) < 0) {
-                cli_fail_errno(cli, r->reference, -errno);
-                return false;
-        }
-        r->size = (uint64_t)st.st_size;
-        return true;
 }
 
 /* False when it cannot be: beyond all sizes. */
@@ -146,6 +124,8 @@ static void run(struct cli *cli, int argc, char **argv)
                 CLI_LONG_OPTIONS,
         };
         struct request r = {0};
+        const char *reference = NULL;
+        struct uext4_stat st;
         int opt;
 
         while ((opt = cli_getopt(cli, argc, argv, "cr:s:" CLI_SHORT_OPTIONS, longs)) != -1) {
@@ -154,20 +134,23 @@ static void run(struct cli *cli, int argc, char **argv)
                 else if (opt == OPT_IO_BLOCKS)
                         r.in_blocks = true;
                 else if (opt == 'r')
-                        r.reference = optarg;
+                        reference = optarg;
                 else
                         parse_size(cli, &r, optarg);
         }
         if (optind == argc)
                 cli_usage_error(cli, "missing operand");
-        if (!r.reference && !r.size_given)
+        if (!reference && !r.size_given)
                 cli_usage_error(cli, "specify --size or --reference");
-        if (r.reference && r.size_given)
+        if (reference && r.size_given)
                 cli_usage_error(cli, "--size and --reference exclude each other");
         if (r.in_blocks && !r.size_given)
                 cli_usage_error(cli, "--io-blocks needs --size");
-        if (r.reference && !take_reference(cli, &r))
-                return;
+        if (reference) {
+                if (!cli_reference(cli, reference, &st))
+                        return;
+                r.size = st.size;
+        }
         for (int i = optind; i < argc; i++)
                 truncate_one(cli, argv[i], &r);
 }

@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pwd
+import shutil
 import time
 
 import harness
@@ -446,6 +447,28 @@ class Shell(harness.Case):
         self.assertIn("new", out.split("ls\r\n")[-1])
         self.assertRegex(out, r"cat +cd +chattr")
         self.assertIn("put", (self.dir / "uext4_history").read_text())
+
+    def test_references_are_of_the_image(self):
+        write(self.tree / "f", "four")
+        os.utime(self.tree / "f", (5, 6))
+        self.make()
+        done = self.sh("touch g h\ntruncate -r f g\ncd lost+found\ntouch -r ../f ../h\n")
+        self.assertEqual((done.status, done.err), (0, ""))
+        found = json.loads(self.ok("stat", "--json", self.at("/g"), self.at("/h")).out)
+        self.assertEqual((found[0]["size"], found[1]["mtime"]["sec"]), (4, 6))
+        self.clean()
+
+    def test_read_only_is_for_all_images(self):
+        write(self.tree / "f", "x")
+        self.make()
+        other = self.dir / "other"
+        shutil.copyfile(self.image, other)
+        before = other.read_bytes()
+        self.ok("tar", "-c", "-f", self.dir / "a.tar", self.at("/f"))
+        done = self.sh(f"attr -s user.a {other}:/f\ntar -x -f {self.dir}/a.tar {other}:/\n"
+                       f"touch {other}:/g\n", "-rk")
+        self.assertEqual(done.err.count("Read-only file system"), 3, done.err)
+        self.assertEqual(other.read_bytes(), before)
 
     def test_completion_and_history(self):
         write(self.tree / "a dir" / "file", "contents")
