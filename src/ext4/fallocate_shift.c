@@ -98,13 +98,11 @@ int ext4_collapse_range(struct ext4_inode *inode, uint64_t pos, uint64_t len)
 
 /* ---- insert ---- */
 
-/* The first step cannot be done: the size as it was. */
+/* Nothing has moved: the size as it was. */
 static void undo_size(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t size)
 {
         ext4_set_size(inode, size);
-        /* It can fail only with the journal. */
-        if (ext4_inode_dirty(h, inode) < 0)
-                return;
+        (void)!ext4_inode_dirty(h, inode); /* it can fail only with the journal */
 }
 
 static int insert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos, uint64_t len)
@@ -123,11 +121,10 @@ static int insert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
         if (ret < 0)
                 return ret;
         ret = ext4_map_shift(h, inode, &range, delta);
-        if (ret < 0) {
+        ret = shift_rest(h, inode, &range, delta, ret);
+        if (ret < 0 && range.to == EXT4_NR_LBLKS)
                 undo_size(h, inode, size);
-                return ret;
-        }
-        return shift_rest(h, inode, &range, delta, ret);
+        return ret;
 }
 
 int ext4_insert_range(struct ext4_inode *inode, uint64_t pos, uint64_t len)

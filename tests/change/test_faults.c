@@ -7,6 +7,7 @@
  * e2fsck each time.
  */
 #include "cuts.h"
+#include "ext4/extent_change.h"
 #include "sweep.h"
 
 #define KIB 1024ull
@@ -222,6 +223,85 @@ static void each_allocation_fails(void **state)
         sweep_configs(SWEEP_MEMORY, 1);
 }
 
+/* ---- a map of many nodes ---- */
+
+#define NR_EXTENTS 300u /* of one block, with a hole behind each: four leaves */
+#define EXTENTS_AT (2 * KIB)
+
+/* Each block has its number. */
+static void write_extents(struct t_image *img)
+{
+        struct uext4_bdev *dev = rig_open_image(img);
+        struct ext4_inode *inode;
+        uint32_t bytes[KIB / 4];
+        struct rig_mount m;
+
+        T_CHECK(rig_mount(&m, dev, RIG_OPTIONS) == 0 && op_get(&m, "/m", &inode) == 0);
+        for (uint32_t i = 0; i < NR_EXTENTS; i++) {
+                for (size_t k = 0; k < ARRAY_LEN(bytes); k++)
+                        bytes[k] = i + 1;
+                T_CHECK(op_write(inode, i * EXTENTS_AT, bytes, sizeof(bytes), OP_BUFFERED) ==
+                        0);
+        }
+        T_CHECK(op_sync(&m) == 0 && ext4_extent_depth(inode) == 1);
+        ext4_iput(inode);
+        T_CHECK(rig_unmount(&m) == 0);
+        uext4_bdev_close(dev);
+}
+
+static int insert(struct sweep *s, struct uext4_bdev *dev)
+{
+        struct ext4_inode *inode;
+        struct rig_mount m;
+        int ret = rig_mount(&m, dev, RIG_OPTIONS);
+        int err;
+
+        if (ret < 0)
+                return ret;
+        ret = op_get(&m, "/m", &inode);
+        if (ret == 0) {
+                ret = op_fallocate(inode, FALLOC_FL_INSERT_RANGE, EXTENTS_AT, EXTENTS_AT);
+                ext4_iput(inode);
+        }
+        err = rig_unmount(&m);
+        return ret < 0 ? ret : err;
+}
+
+/* All blocks are there, in their order, whatever has moved. */
+static void find_extents(struct sweep *s, struct t_image *img)
+{
+        struct uext4_bdev *dev = rig_open_image(img);
+        struct ext4_inode *inode;
+        uint32_t nr = 0, *bytes;
+        struct rig_mount m;
+        uint64_t size;
+
+        T_CHECK(rig_mount(&m, dev, RIG_OPTIONS) == 0 && op_get(&m, "/m", &inode) == 0);
+        size = vfs_size(&inode->vfs);
+        bytes = t_alloc(size);
+        T_CHECK(op_read(inode, 0, bytes, size) == 0);
+        for (uint64_t i = 0; i < size / 4; i += KIB / 4) {
+                if (bytes[i] != 0)
+                        t_assert_row(s->what, bytes[i], ++nr);
+        }
+        t_assert_row(s->what, nr, NR_EXTENTS);
+        free(bytes);
+        ext4_iput(inode);
+        T_CHECK(rig_unmount(&m) == 0);
+        uext4_bdev_close(dev);
+        rig_must_be_clean(img->data, img->size);
+}
+
+static void insert_range_stops_in_its_midst(void **state)
+{
+        struct sweep s = {.name = "insert", .run = insert, .look = find_extents};
+
+        s.img = rig_make(5 * MIB, configs[0].mkfs, NULL, "write /dev/null m\\n");
+        write_extents(&s.img);
+        sweep_kind(&s, SWEEP_READS, 1);
+        t_image_free(&s.img);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -229,6 +309,7 @@ int main(void)
                 cmocka_unit_test(each_read_fails),
                 cmocka_unit_test(each_flush_fails),
                 cmocka_unit_test(each_allocation_fails),
+                cmocka_unit_test(insert_range_stops_in_its_midst),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
