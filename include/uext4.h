@@ -562,7 +562,8 @@ UEXT4_API int uext4_truncate(struct uext4_file *file, uint64_t size);
  * -EINVAL.  Other modes, FALLOC_FL_UNSHARE_RANGE among them, and all but punching for
  * a file with an indirect map (ext2, ext3), are -EOPNOTSUPP.  -EFBIG; -EPERM for an append-only
  * file, but for allocating; -ENOSPC, after waiting for space that the journal gives back (B16):
- * what was allocated stays, and the size covers it.
+ * what was allocated stays, and the size covers it.  What of the file is in the page cache only
+ * is written back first: when that fails, its error, and nothing else has been done.
  *
  * New space is unwritten: whatever was on the device there is never seen.  A large range takes
  * more than one transaction; a power cut leaves the first part done (of collapse and insert in

@@ -55,13 +55,16 @@ const struct vfs_pagecache_ops ext4_pagecache_ops = {
         .fill = fill,
 };
 
-void ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, uint64_t gone_to,
-                      uint64_t from, uint64_t to)
+int ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, uint64_t gone_to,
+                     uint64_t from, uint64_t to)
 {
+        int ret;
+
         vfs_pages_discard(&inode->vfs, gone_from, gone_to);
-        (void)vfs_pages_flush(&inode->vfs, 0, UINT64_MAX);
+        ret = vfs_pages_flush(&inode->vfs, 0, UINT64_MAX);
         (void)!vfs_pages_invalidate(&inode->vfs, from, to); /* nothing is dirty */
         ext4_delayed_clear(inode);
+        return ret;
 }
 
 int ext4_cache_before_read(struct ext4_inode *inode, uint64_t pos, uint64_t end, bool nowait)

@@ -15,11 +15,11 @@ bool ext4_has_pages(const struct ext4_inode *inode);
 /*
  * Between ext4_io_exclude() and the change: nothing of the file is only in memory any more but
  * what lies wholly in [gone_from, gone_to), which is dropped; and no folio has a byte of
- * [from, to), which is about to change on the device.  Errors of writing back are kept for
- * fsync.
+ * [from, to), which is about to change on the device.  An error of writing back, which fsync
+ * tells, too: what could not be written is lost, and nothing is dirty any more.
  */
-void ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, uint64_t gone_to,
-                      uint64_t from, uint64_t to);
+must_check int ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, uint64_t gone_to,
+                                uint64_t from, uint64_t to);
 
 /*
  * Before direct I/O of [pos, end), under the inode lock: what is dirty there is on the device;

@@ -66,8 +66,8 @@ int ext4_data_journal_change_locked(struct ext4_inode *inode, bool on)
 
         if (ret < 0 || !(inode->flags & EXT4_FL_JOURNAL_DATA) == !on)
                 return ret;
-        ext4_cache_leave(inode, 0, 0, 0, UINT64_MAX);
-        if (ext4_journals_data(inode))
+        ret = ext4_cache_leave(inode, 0, 0, 0, UINT64_MAX);
+        if (ret == 0 && ext4_journals_data(inode))
                 ret = jbd2_flush(inode->fs->journal); /* order: no copy comes back later */
         if (ret == 0 && has_map && inode->fs->opts.data != EXT4_DATA_JOURNAL)
                 ret = forget_cached(inode); /* order: nothing older is read */

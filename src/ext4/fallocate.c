@@ -313,15 +313,15 @@ static int check_file(const struct ext4_inode *inode, int mode)
 
 /* What is punched need not be written first, but for the last byte of the file, which moves the
  * size on disk (C22); what moves, or gets other blocks, must. */
-static void leave_cache(const struct range *r, int mode)
+static int leave_cache(const struct range *r, int mode)
 {
         const bool shifts = mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
         const bool punches = mode & FALLOC_FL_PUNCH_HOLE;
         const uint64_t last = max_t(uint64_t, vfs_size(&r->inode->vfs), 1) - 1;
 
-        ext4_cache_leave(r->inode, punches ? r->pos : 0,
-                         punches ? min_t(uint64_t, r->end, last) : 0, /* order: C22 */
-                         r->pos, shifts ? UINT64_MAX : r->end);
+        return ext4_cache_leave(r->inode, punches ? r->pos : 0,
+                                punches ? min_t(uint64_t, r->end, last) : 0, /* order: C22 */
+                                r->pos, shifts ? UINT64_MAX : r->end);
 }
 
 static int run_mode(struct range *r, int mode)
@@ -390,8 +390,8 @@ static int fallocate_locked(struct ext4_inode *inode, int mode, uint64_t pos, ui
         }
         if (!(mode & FALLOC_FL_KEEP_SIZE))
                 r.new_size = r.end;
-        leave_cache(&r, mode);
-        return run_retrying(&r, mode);
+        ret = leave_cache(&r, mode);
+        return ret < 0 ? ret : run_retrying(&r, mode);
 }
 
 /* What gets another place, or none: the range, or all from there on. */

@@ -15,7 +15,9 @@
  * `mode`: FALLOC_FL_*.  Takes the inode lock.  Errors are the kernel's: -EINVAL for an empty
  * or misaligned range; -EOPNOTSUPP for a combination of modes that does not exist, and for
  * what a file without extents cannot do; -EFBIG; -ENODEV for what is no file; -EPERM;
- * -ENOSPC: then what was allocated stays, and the size covers it, unless it is to be kept.
+ * -ENOSPC: then what was allocated stays, and the size covers it, unless it is to be kept. What
+ * of the file is in memory only is written back first; if that fails, its error: nothing has
+ * been allocated, zeroed or moved.
  */
 must_check int ext4_fallocate(struct ext4_inode *inode, int mode, uint64_t pos, uint64_t len);
 

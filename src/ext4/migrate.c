@@ -268,11 +268,10 @@ static int swap(struct migration *m)
 static int migrate(struct migration *m)
 {
         struct ext4_inode *inode = m->inode;
-        int ret = 0;
+        int ret = ext4_cache_leave(inode, 0, 0, 0, UINT64_MAX);
 
-        ext4_cache_leave(inode, 0, 0, 0, UINT64_MAX);
-        if (ext4_journals_data(inode)) /* order: what is in the journal only is read, too */
-                ret = jbd2_flush(inode->fs->journal);
+        if (ret == 0 && ext4_journals_data(inode))
+                ret = jbd2_flush(inode->fs->journal); /* order: what only it has is read, too */
         if (ret == 0)
                 ret = make_copy(m);
         if (ret == 0)

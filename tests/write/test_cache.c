@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <sched.h>
 
 #include "../change/rig.h"
@@ -718,6 +719,69 @@ static void an_error_that_no_file_was_told_of_is_told_by_unmount(void **state)
                         uext4_inode_put(root);
                 }
                 t_close_with(&st, is_removed ? 0 : -EIO);
+        }
+}
+
+static bool t_is_journalled(struct stage *st)
+{
+        uint32_t flags;
+
+        assert_int_equal(uext4_get_flags(uext4_file_inode(st->file), &flags), 0);
+        return flags & FS_JOURNAL_DATA_FL;
+}
+
+static int t_allocate(struct stage *st, int mode)
+{
+        return uext4_fallocate(st->file, mode, 16384, 16384);
+}
+
+static int t_turn(struct stage *st, int flag)
+{
+        return uext4_set_flags(uext4_file_inode(st->file), FS_EXTENT_FL ^ (uint32_t)flag);
+}
+
+/* Who changes where data lies, or zeroes what is beside it, needs it on the device: when it
+ * cannot be written back he says so, as fsync does, and has done nothing. */
+static void what_needs_the_data_on_the_device_tells_its_error_C39(void **state)
+{
+        static const struct {
+                const char *name;
+                int (*fn)(struct stage *st, int arg);
+                int arg;
+        } rows[] = {
+                {"allocate", t_allocate, FALLOC_FL_KEEP_SIZE},
+                {"punch", t_allocate, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE},
+                {"zero", t_allocate, FALLOC_FL_ZERO_RANGE},
+                {"collapse", t_allocate, FALLOC_FL_COLLAPSE_RANGE},
+                {"insert", t_allocate, FALLOC_FL_INSERT_RANGE},
+                {"map", t_turn, FS_EXTENT_FL},
+                {"journal", t_turn, FS_JOURNAL_DATA_FL},
+        };
+        struct fiemap_extent fe[8], now[8];
+
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                struct stage st;
+                int nr;
+
+                t_open(&st, EXT4_4K, 16, "");
+                t_must_write(&st, 'a', 0, 16384);
+                t_must_write(&st, 'b', 24576, 40960);
+                t_must_sync(&st);
+                nr = t_fiemap(&st, fe, ARRAY_LEN(fe));
+                t_must_write(&st, 'c', 40000, 5000);
+                t_fail_writes(&st, 1);
+                t_assert_row(rows[i].name, rows[i].fn(&st, rows[i].arg), -EIO);
+                uext4_bdev_fault_clear(st.fault);
+                t_assert_row(rows[i].name, t_stat(&st).size, 65536);
+                t_assert_row(rows[i].name, t_fiemap(&st, now, ARRAY_LEN(now)), nr);
+                assert_memory_equal(now, fe, (size_t)nr * sizeof(fe[0]));
+                assert_false(t_is_journalled(&st));
+                t_assert_bytes(&st, 'a', 0, 16384);
+                t_assert_bytes(&st, 'b', 24576, 40000 - 24576);
+                t_assert_row(rows[i].name, uext4_fsync(st.file), -EIO);
+                t_assert_row(rows[i].name, rows[i].fn(&st, rows[i].arg), 0);
+                t_assert_row(rows[i].name, uext4_fsync(st.file), 0);
+                t_close(&st);
         }
 }
 
@@ -1465,6 +1529,7 @@ int main(void)
                 cmocka_unit_test(an_error_is_told_each_file_once_C32),
                 cmocka_unit_test(an_error_of_a_durable_write_is_told_once_C32),
                 cmocka_unit_test(an_error_that_no_file_was_told_of_is_told_by_unmount),
+                cmocka_unit_test(what_needs_the_data_on_the_device_tells_its_error_C39),
                 cmocka_unit_test(errors_in_the_background_are_told),
                 cmocka_unit_test(promises_of_failed_writes_come_back),
                 cmocka_unit_test(without_memory_nothing_acknowledged_is_lost),
