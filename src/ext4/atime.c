@@ -44,10 +44,10 @@ static void access_locked(struct ext4_inode *inode)
         atomic_store(&inode->times_due, true); /* after accessed_at */
 }
 
-void ext4_accessed(const struct vfs_kiocb *iocb)
+void ext4_accessed(struct ext4_inode *inode, uint32_t flags)
 {
-        if (!(iocb->flags & VFS_NOATIME))
-                access_locked(ext4_inode_of(iocb->inode));
+        if (!(flags & VFS_NOATIME))
+                access_locked(inode);
 }
 
 /* Reading has succeeded, whatever becomes of its time. */

@@ -94,7 +94,7 @@ int64_t ext4_dax_read(struct vfs_kiocb *iocb, struct iov_iter *iter)
         }
         vfs_count(inode->sb, VFS_DAX_READS);
         ret = iomap_dax_read(iocb, iter, &ext4_read_ops);
-        ext4_accessed(iocb);
+        ext4_accessed(ext4_inode_of(inode), iocb->flags);
         unlock_inode(inode, SHARED);
         return count_again(iocb, ret);
 }

@@ -89,7 +89,7 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
                 ret = iomap_uncached_read(iocb, iter, &ext4_read_ops);
         else
                 ret = iomap_buffered_read(iocb, iter, &ext4_read_ops);
-        ext4_accessed(iocb);
+        ext4_accessed(ext4_inode_of(inode), iocb->flags);
         rwsem_read_unlock(&inode->lock);
         return count_again(inode, ret);
 }
@@ -132,6 +132,7 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                               struct iov_iter *iter)
 {
         struct vfs_inode *inode = iocb->inode;
+        const uint32_t flags = iocb->flags; /* when it has been submitted it may be gone: B32 */
         enum ext4_fallback why;
         int64_t ret;
 
@@ -154,10 +155,10 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
         vfs_count(inode->sb, VFS_DIRECT_READS);
         vfs_count_by(inode->sb, VFS_DIRECT_READ_BYTES, iter->count);
         ret = ext4_cache_before_read(ext4_inode_of(inode), iocb->pos, iocb->pos + iter->count,
-                                     iocb->flags & VFS_NOWAIT);
+                                     flags & VFS_NOWAIT);
         if (ret == 0)
                 ret = iomap_dio_read(dio, iocb, iter, &ext4_read_ops);
-        ext4_accessed(iocb);
+        ext4_accessed(ext4_inode_of(inode), flags);
         rwsem_read_unlock(&inode->lock);
         return ret == -EAGAIN ? count_again(inode, ret) : ret;
 }

@@ -90,9 +90,9 @@ must_check int ext4_set_flags(struct ext4_inode *inode, const struct ext4_new_fl
 
 /*
  * A file is read, with the inode lock held, shared at least.  The time is kept in memory until
- * the inode is stored.
+ * the inode is stored.  flags: VFS_* of the request, which may be over and gone (B32).
  */
-void ext4_accessed(const struct vfs_kiocb *iocb);
+void ext4_accessed(struct ext4_inode *inode, uint32_t flags);
 
 /* The same, and store it if there is something to store: without locks and handles.  For what
  * has no handle that will be closed. */
