@@ -144,24 +144,14 @@ static void copy_bytes(struct change *c, struct piece *p)
 
 /* ---- blocks ---- */
 
-static bool has_extents(const struct ext4_inode *inode)
-{
-        return inode->flags & EXT4_FL_EXTENTS;
-}
-
-static uint32_t alloc_credits(const struct ext4_inode *inode)
-{
-        return has_extents(inode) ? ext4_map_alloc_credits(inode)
-                                  : EXT4_INDIRECT_ALLOC_CREDITS + EXT4_INODE_CREDITS;
-}
-
 /* What a piece may change beside its blocks: allocate or convert, undo that; and the size. */
 static uint32_t piece_credits(const struct ext4_inode *inode)
 {
-        uint32_t convert = has_extents(inode) ? ext4_map_convert_credits(inode) : 0;
+        const uint32_t convert =
+                inode->flags & EXT4_FL_EXTENTS ? ext4_map_convert_credits(inode) : 0;
 
-        return max_t(uint32_t, alloc_credits(inode), convert) + ext4_map_remove_credits(inode) +
-               EXT4_GROW_CREDITS + EXT4_INODE_CREDITS;
+        return max_t(uint32_t, ext4_map_alloc_credits(inode), convert) +
+               ext4_map_remove_credits(inode) + EXT4_GROW_CREDITS + EXT4_INODE_CREDITS;
 }
 
 static uint32_t piece_revokes(const struct ext4_inode *inode)
@@ -177,14 +167,7 @@ static int allocate(struct change *c, uint64_t lblk, uint64_t len, struct ext4_m
                 .type = EXT4_MAP_WRITTEN,
                 .alloc_flags = ext4_alloc_rights(c->inode->fs),
         };
-        const struct ext4_indirect_request indirect = {
-                .lblk = req.lblk,
-                .len = (uint32_t)len,
-                .alloc_flags = EXT4_ALLOC_DATA | req.alloc_flags,
-        };
-        int ret = has_extents(c->inode)
-                          ? ext4_map_alloc(c->h, c->inode, &req, ret_map)
-                          : ext4_map_alloc_indirect(c->h, c->inode, &indirect, ret_map);
+        int ret = ext4_map_alloc(c->h, c->inode, &req, ret_map);
 
         if (ret == 0)
                 vfs_count(c->inode->vfs.sb, VFS_ALLOCATIONS);

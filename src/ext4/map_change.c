@@ -200,6 +200,18 @@ static struct ext4_map cut(const struct ext4_map *map, const struct ext4_map_req
         };
 }
 
+static int alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
+                          const struct ext4_map_request *req, struct ext4_map *ret_map)
+{
+        const struct ext4_indirect_request want = {
+                .lblk = req->lblk,
+                .len = (uint32_t)min_t(uint64_t, req->len, UINT32_MAX),
+                .alloc_flags = EXT4_ALLOC_DATA | req->alloc_flags,
+        };
+
+        return ext4_map_alloc_indirect(h, inode, &want, ret_map);
+}
+
 int ext4_map_alloc(struct jbd2_handle *h, struct ext4_inode *inode,
                    const struct ext4_map_request *req, struct ext4_map *ret_map)
 {
@@ -209,7 +221,7 @@ int ext4_map_alloc(struct jbd2_handle *h, struct ext4_inode *inode,
 
         assert(req->len > 0 && req->type != EXT4_MAP_HOLE);
         if (!(inode->flags & EXT4_FL_EXTENTS))
-                return -EOPNOTSUPP;
+                return alloc_indirect(h, inode, req, ret_map);
         ret = ext4_inode_begin(h, inode, &loc);
         if (ret < 0)
                 return ret;

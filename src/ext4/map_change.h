@@ -28,19 +28,24 @@ struct ext4_map_request {
 /* The map, a run of data, its failure undone (same blocks), the inode. */
 static inline uint32_t ext4_map_alloc_credits(const struct ext4_inode *inode)
 {
-        return ext4_extent_change_credits(inode) + EXT4_BALLOC_CREDITS + EXT4_INODE_CREDITS;
+        uint32_t n = inode->flags & EXT4_FL_EXTENTS
+                             ? ext4_extent_change_credits(inode) + EXT4_BALLOC_CREDITS
+                             : EXT4_INDIRECT_ALLOC_CREDITS;
+
+        return n + EXT4_INODE_CREDITS;
 }
 
 /*
  * What is at lblk: if it is mapped, that, cut to the request; else as much as can be had in one
- * piece is allocated, and *ret_map says what.  Files with extents only: -EOPNOTSUPP.
+ * piece is allocated, and *ret_map says what.  A file without extents gets written blocks,
+ * whatever is asked for, and only where there is a hole: -EEXIST.
  * -ENOSPC: see ext4_balloc_retry().
  */
 must_check int ext4_map_alloc(struct jbd2_handle *h, struct ext4_inode *inode,
                               const struct ext4_map_request *req, struct ext4_map *ret_map);
 
-/* ext4_indirect_alloc() for files without extents.  Credits: those it asks for, and
- * EXT4_INODE_CREDITS. */
+/* ext4_indirect_alloc() for files without extents: for who has more to say than the other.
+ * Same credits. */
 must_check int ext4_map_alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
                                        const struct ext4_indirect_request *req,
                                        struct ext4_map *ret_map);

@@ -114,36 +114,24 @@ static int make_copy(struct migration *m)
 
 /* ---- the data ---- */
 
-static int allocate_in(struct jbd2_handle *h, struct migration *m, ext4_lblk_t lblk,
-                       uint32_t len, struct ext4_map *ret_map)
-{
-        const unsigned rights = ext4_alloc_rights(m->inode->fs);
-        const struct ext4_map_request tree = {
-                .lblk = lblk, .len = len, .type = EXT4_MAP_WRITTEN, .alloc_flags = rights};
-        const struct ext4_indirect_request indirect = {
-                .lblk = lblk, .len = len, .alloc_flags = EXT4_ALLOC_DATA | rights};
-
-        return m->to_extents ? ext4_map_alloc(h, m->copy, &tree, ret_map)
-                             : ext4_map_alloc_indirect(h, m->copy, &indirect, ret_map);
-}
-
 static int allocate(struct migration *m, ext4_lblk_t lblk, uint32_t len,
                     struct ext4_map *ret_map)
 {
         struct ext4_fs *fs = m->inode->fs;
+        const struct ext4_map_request req = {.lblk = lblk,
+                                             .len = len,
+                                             .type = EXT4_MAP_WRITTEN,
+                                             .alloc_flags = ext4_alloc_rights(fs)};
         int tries = 0;
         int ret;
 
         do {
-                const uint32_t credits =
-                        m->to_extents ? ext4_map_alloc_credits(m->copy)
-                                      : EXT4_INDIRECT_ALLOC_CREDITS + EXT4_INODE_CREDITS;
                 struct jbd2_handle *h;
 
-                ret = jbd2_start(fs->journal, credits, 0, &h);
+                ret = jbd2_start(fs->journal, ext4_map_alloc_credits(m->copy), 0, &h);
                 if (ret < 0)
                         return ret;
-                ret = allocate_in(h, m, lblk, len, ret_map);
+                ret = ext4_map_alloc(h, m->copy, &req, ret_map);
                 ret = first_error(ret, jbd2_stop(h));
         } while (ret == -ENOSPC && ext4_balloc_retry(fs, &tries) > 0);
         return ret;

@@ -47,39 +47,9 @@ int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t end, uint32
 
 /* ---- allocating ---- */
 
-/* In a map without extents. */
-static int alloc_indirect(struct jbd2_handle *h, struct ext4_inode *inode,
-                          const struct ext4_map_request *req, struct ext4_map *ret_map)
-{
-        const struct ext4_indirect_request want = {
-                .lblk = req->lblk,
-                .len = (uint32_t)req->len,
-                .alloc_flags = EXT4_ALLOC_DATA | req->alloc_flags,
-        };
-
-        return ext4_map_alloc_indirect(h, inode, &want, ret_map);
-}
-
 static bool has_extents(const struct ext4_inode *inode)
 {
         return inode->flags & EXT4_FL_EXTENTS;
-}
-
-static uint32_t alloc_credits(const struct ext4_inode *inode)
-{
-        return has_extents(inode) ? ext4_map_alloc_credits(inode)
-                                  : EXT4_INDIRECT_ALLOC_CREDITS + EXT4_INODE_CREDITS;
-}
-
-static int alloc(struct jbd2_handle *h, struct ext4_inode *inode,
-                 const struct ext4_map_request *req, struct ext4_map *ret_map)
-{
-        int ret = has_extents(inode) ? ext4_map_alloc(h, inode, req, ret_map)
-                                     : alloc_indirect(h, inode, req, ret_map);
-
-        if (ret == 0)
-                vfs_count(inode->vfs.sb, VFS_ALLOCATIONS);
-        return ret;
 }
 
 /* Allocate under a handle, which is closed, or with `more` credits left open for the caller. */
@@ -97,33 +67,17 @@ static int alloc_once(struct ext4_inode *inode, const struct ext4_map_request *r
                       const struct handle_need *need, struct ext4_map *ret_map)
 {
         struct jbd2_handle *h;
-        int ret = jbd2_start(inode->fs->journal, alloc_credits(inode) + need->more,
+        int ret = jbd2_start(inode->fs->journal, ext4_map_alloc_credits(inode) + need->more,
                              need->revokes, &h);
 
         if (ret < 0)
                 return ret;
-        ret = alloc(h, inode, req, ret_map);
+        ret = ext4_map_alloc(h, inode, req, ret_map);
+        if (ret == 0)
+                vfs_count(inode->vfs.sb, VFS_ALLOCATIONS);
         if (ret == 0 && need->end == KEEP_HANDLE)
                 return 0;
         return first_error(ret, jbd2_stop(h));
-}
-
-/* B16: space that was freed may be had once that is durable. */
-static int alloc_retrying(struct ext4_inode *inode, const struct ext4_map_request *req,
-                          const struct handle_need *need, struct ext4_map *ret_map)
-{
-        int tries = 0;
-
-        for (;;) {
-                int ret = alloc_once(inode, req, need, ret_map);
-                int again;
-
-                if (ret != -ENOSPC)
-                        return ret;
-                again = ext4_balloc_retry(inode->fs, &tries);
-                if (again <= 0)
-                        return again < 0 ? again : -ENOSPC;
-        }
 }
 
 /* A request for what [pos, pos + len) touches, of which at most `max` blocks. */
@@ -156,6 +110,27 @@ static void fill_new(const struct ext4_inode *inode, const struct ext4_map *map,
         };
 }
 
+/* B16: space that was freed may be had once that is durable. */
+static int allocate(struct ext4_inode *inode, const struct ext4_map_request *req,
+                    const struct handle_need *need, struct iomap *ret_map)
+{
+        struct ext4_map map;
+        int tries = 0;
+
+        for (;;) {
+                int ret = alloc_once(inode, req, need, &map);
+                int again;
+
+                if (ret == 0)
+                        fill_new(inode, &map, ret_map);
+                if (ret != -ENOSPC)
+                        return ret;
+                again = ext4_balloc_retry(inode->fs, &tries);
+                if (again <= 0)
+                        return again < 0 ? again : -ENOSPC;
+        }
+}
+
 /* ---- direct ---- */
 
 static int direct_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
@@ -163,8 +138,6 @@ static int direct_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
 {
         const struct handle_need need = {.end = CLOSE_HANDLE};
         struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
-        struct ext4_map map;
-        int ret;
 
         switch (ext4_alloc_mode(inode, req.lblk)) {
         case EXT4_MODE_NONE:
@@ -175,10 +148,7 @@ static int direct_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
         case EXT4_MODE_UNWRITTEN:
                 break;
         }
-        ret = alloc_retrying(inode, &req, &need, &map);
-        if (ret == 0)
-                fill_new(inode, &map, ret_map);
-        return ret;
+        return allocate(inode, &req, &need, ret_map);
 }
 
 static int direct_begin(struct vfs_inode *vfs, uint64_t pos, uint64_t len, uint32_t op_flags,
@@ -205,24 +175,19 @@ static int dax_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
                         struct iomap *ret_map)
 {
         const struct handle_need need = {.end = KEEP_HANDLE};
-        const uint32_t max = max_t(uint32_t, MAX_ZEROED_BYTES >> inode->fs->block_bits, 1);
+        const uint32_t bits = inode->fs->block_bits;
+        const uint32_t max = max_t(uint32_t, MAX_ZEROED_BYTES >> bits, 1);
         struct ext4_map_request req = request_for(inode, pos, len, max);
-        struct ext4_map map;
         int ret;
 
         req.type = EXT4_MAP_WRITTEN;
-        ret = alloc_retrying(inode, &req, &need, &map);
+        ret = allocate(inode, &req, &need, ret_map);
         if (ret < 0)
                 return ret;
-        ret = ext4_zero_blocks(inode->fs, map.pblk, map.len);
+        ret = ext4_zero_blocks(inode->fs, ret_map->addr >> bits, ret_map->length >> bits);
         if (ret < 0) /* of memory: never, unless the device is not what it was */
                 ext4_abort(inode->fs, ret);
-        ret = first_error(ret, jbd2_stop(jbd2_current(inode->fs->journal)));
-        if (ret == 0) {
-                fill_new(inode, &map, ret_map);
-                ret_map->type = IOMAP_MAPPED;
-        }
-        return ret;
+        return first_error(ret, jbd2_stop(jbd2_current(inode->fs->journal)));
 }
 
 /* Unwritten blocks: zeros first.  *map, which begins at the block of pos, becomes what of it is
@@ -279,6 +244,8 @@ void ext4_note_written(struct ext4_inode *inode)
         atomic_store(&inode->times_due, true); /* after written_at */
 }
 
+/* alloc_flags, for nodes: EXT4_ALLOC_KEPT for data that comes out of the page cache: what is
+ * promised to the map pays for them. */
 static int convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos, uint64_t end,
                    uint32_t keep, unsigned alloc_flags)
 {
@@ -304,12 +271,6 @@ int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t
         return convert(h, inode, pos, end, keep, 0);
 }
 
-int ext4_write_convert_kept(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
-                            uint64_t end, uint32_t keep)
-{
-        return convert(h, inode, pos, end, keep, EXT4_ALLOC_KEPT);
-}
-
 /* ---- writing back, with extents ---- */
 
 /* alloc_flags: EXT4_ALLOC_KEPT, or none. */
@@ -318,14 +279,9 @@ static int unwritten_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t l
 {
         const struct handle_need need = {.end = CLOSE_HANDLE};
         struct ext4_map_request req = request_for(inode, pos, len, MAX_ALLOC_BLOCKS);
-        struct ext4_map map;
-        int ret;
 
         req.alloc_flags |= alloc_flags;
-        ret = alloc_retrying(inode, &req, &need, &map);
-        if (ret == 0)
-                fill_new(inode, &map, ret_map);
-        return ret;
+        return allocate(inode, &req, &need, ret_map);
 }
 
 /* Blocks become written, and the file as long as what was written: in one transaction, so that
@@ -340,7 +296,7 @@ static int convert_and_grow(struct ext4_inode *inode, uint64_t pos, uint64_t end
         if (ret < 0)
                 return ret;
         if (is_unwritten)
-                ret = ext4_write_convert_kept(h, inode, pos, end, rest);
+                ret = convert(h, inode, pos, end, rest, EXT4_ALLOC_KEPT);
         if (ret == 0)
                 ret = ext4_grow_on_disk(h, inode, end);
         return first_error(ret, jbd2_stop(h));
@@ -358,14 +314,9 @@ static int held_allocate(struct ext4_inode *inode, uint64_t pos, uint64_t len,
         };
         const uint32_t max = max_t(uint32_t, MAX_HELD_BYTES >> inode->fs->block_bits, 1);
         struct ext4_map_request req = request_for(inode, pos, len, max);
-        struct ext4_map map;
-        int ret;
 
         req.alloc_flags |= EXT4_ALLOC_KEPT;
-        ret = alloc_retrying(inode, &req, &need, &map);
-        if (ret == 0)
-                fill_new(inode, &map, ret_map);
-        return ret;
+        return allocate(inode, &req, &need, ret_map);
 }
 
 /* What the data did not get to is taken out again: nobody may see those blocks. */

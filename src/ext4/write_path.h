@@ -39,12 +39,9 @@ must_check int ext4_write_look(struct ext4_inode *inode, uint64_t pos, uint64_t 
 void ext4_note_written(struct ext4_inode *inode);
 
 /* Under a handle: blocks that [pos, end) touches become written.  The handle has credits for
- * a conversion and `keep` others, which are left in the end.  The second is for data that comes
- * out of the page cache: what is promised to the map pays for nodes. */
+ * a conversion and `keep` others, which are left in the end. */
 must_check int ext4_write_convert(struct jbd2_handle *h, struct ext4_inode *inode, uint64_t pos,
                                   uint64_t end, uint32_t keep);
-must_check int ext4_write_convert_kept(struct jbd2_handle *h, struct ext4_inode *inode,
-                                       uint64_t pos, uint64_t end, uint32_t keep);
 
 /* ---- write_end.c ---- */
 
