@@ -159,16 +159,6 @@ uint64_t ext4_free_clusters(const struct ext4_fs *fs)
         return n > 0 ? (uint64_t)n : 0;
 }
 
-uint64_t ext4_reserved_clusters(const struct ext4_fs *fs)
-{
-        return fs->balloc->reserved;
-}
-
-uint64_t ext4_pool_clusters(const struct ext4_fs *fs)
-{
-        return fs->balloc->pool;
-}
-
 uint32_t ext4_group_free_clusters(const struct ext4_fs *fs, ext4_group_t group)
 {
         return atomic_load_explicit(&ext4_group_state(fs, group)->free, memory_order_relaxed);

@@ -139,10 +139,6 @@ must_check int ext4_trim(struct ext4_fs *fs, uint64_t start, uint64_t len, uint6
  * memory.  Exact, no lock. */
 uint64_t ext4_free_clusters(const struct ext4_fs *fs);
 
-/* Of these the ones that nobody but root, and nobody but completion work gets. */
-uint64_t ext4_reserved_clusters(const struct ext4_fs *fs);
-uint64_t ext4_pool_clusters(const struct ext4_fs *fs);
-
 /* Of one group; no lock: for choosing a group.  0 when the group is bad. */
 uint32_t ext4_group_free_clusters(const struct ext4_fs *fs, ext4_group_t group);
 

@@ -66,14 +66,11 @@ must_check int ext4_data_journal_new_block(struct jbd2_handle *h, struct ext4_fs
                                            ext4_fsblk_t pblk, const void *data, uint32_t len);
 
 /*
- * Give the file the flag EXT4_FL_JOURNAL_DATA, or take it away.  Takes the inode lock, and
- * waits for requests and leases.  When it is taken away the log is emptied first, so that no
- * copy in it can come back over what is written directly afterwards.  -EDEADLK: the caller has
- * a lease of the file; -EROFS, -EIO and the like: the flag is as it was.
+ * Give the file the flag EXT4_FL_JOURNAL_DATA, or take it away: for who has called
+ * ext4_io_exclude_leases() for the whole file.  When it is taken away the log is emptied first,
+ * so that no copy in it can come back over what is written directly afterwards.  -EROFS, -EIO
+ * and the like: the flag is as it was.
  */
-must_check int ext4_data_journal_change(struct ext4_inode *inode, bool on);
-
-/* The same for who has called ext4_io_exclude_leases() for the whole file. */
 must_check int ext4_data_journal_change_locked(struct ext4_inode *inode, bool on);
 
 /* Blocks that are, or will be, on the device as they should be: nothing else is cached (I1). */

@@ -73,14 +73,3 @@ int ext4_data_journal_change_locked(struct ext4_inode *inode, bool on)
                 ret = forget_cached(inode); /* order: nothing older is read */
         return ret < 0 ? ret : set_flag(inode, on);
 }
-
-int ext4_data_journal_change(struct ext4_inode *inode, bool on)
-{
-        int ret = ext4_io_exclude_leases(inode, 0, UINT64_MAX);
-
-        if (ret < 0)
-                return ret;
-        ret = ext4_data_journal_change_locked(inode, on);
-        ext4_io_admit(inode);
-        return ret;
-}

@@ -68,18 +68,6 @@ static struct span touched(const struct ext4_inode *inode, uint64_t from, uint64
         return (struct span){from >> bits, div_round_up(to, 1ull << bits)};
 }
 
-/* Those that lie inside, or as much of them as a file can have. */
-static struct span inside(const struct ext4_inode *inode, uint64_t from, uint64_t to)
-{
-        uint64_t unit = 1ull << inode->fs->cluster_bits;
-        struct span s =
-                touched(inode, round_up_pow2(min_t(uint64_t, from, EXT4_NR_LBLKS), unit), to);
-
-        if (to < EXT4_NR_LBLKS)
-                s.to = to / unit;
-        return s;
-}
-
 /* ---- chunks ---- */
 
 static struct ext4_delayed_chunk *find_locked(struct ext4_delayed *d, uint64_t cluster)
@@ -175,14 +163,6 @@ static uint64_t run_end(struct ext4_inode *inode, struct span s, bool *ret_promi
         end = run_end_locked(d, s, ret_promised);
         mtx_unlock(&d->lock);
         return end;
-}
-
-bool ext4_is_delayed(struct ext4_inode *inode, ext4_lblk_t lblk)
-{
-        bool promised;
-
-        run_end(inode, touched(inode, lblk, lblk + 1ull), &promised);
-        return promised;
 }
 
 bool ext4_delayed_cut(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t *len)
@@ -378,27 +358,12 @@ static uint64_t drop(struct ext4_inode *inode, struct span s, enum dropping how,
         return nr;
 }
 
-static void take_back(struct ext4_inode *inode, struct span s)
-{
-        uint64_t nr_map;
-        uint64_t nr = drop(inode, s, DROP_ALL, &nr_map);
-
-        give_back(inode, nr, nr_map);
-}
-
-void ext4_delayed_release(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len)
-{
-        take_back(inode, touched(inode, lblk, lblk + min_t(uint64_t, len, EXT4_NR_LBLKS)));
-}
-
-void ext4_delayed_cancel(struct ext4_inode *inode, uint64_t from, uint64_t to)
-{
-        take_back(inode, inside(inode, from, to));
-}
-
 void ext4_delayed_clear(struct ext4_inode *inode)
 {
-        take_back(inode, inside(inode, 0, EXT4_NR_LBLKS));
+        uint64_t nr_map;
+        uint64_t nr = drop(inode, touched(inode, 0, EXT4_NR_LBLKS), DROP_ALL, &nr_map);
+
+        give_back(inode, nr, nr_map);
 }
 
 void ext4_delayed_spend(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t len)

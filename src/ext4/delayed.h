@@ -57,19 +57,13 @@ must_check int ext4_delayed_reserve(struct ext4_inode *inode, ext4_lblk_t lblk, 
 
 /*
  * The same for blocks that are there, and unwritten: they need no space, but what of the map
- * their conversion may need.  It stays promised until nothing of the file is dirty, or the
- * range is cancelled; until ext4_delayed_settle() also before anything is dirty.
+ * their conversion may need.  It stays promised until nothing of the file is dirty; until
+ * ext4_delayed_settle() also before anything is dirty.
  */
 must_check int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk,
                                                uint64_t len, unsigned alloc_flags);
 
-/*
- * Take promises back: of each cluster that [lblk, lblk + len) touches, because nothing will be
- * allocated for it (somebody else has seen to it); of each that lies wholly in [from, to),
- * because the data is gone; of all.  None of them need be promised.  They cannot fail.
- */
-void ext4_delayed_release(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len);
-void ext4_delayed_cancel(struct ext4_inode *inode, uint64_t from, uint64_t to);
+/* Take all promises back, because the data is gone.  There need not be any; it cannot fail. */
 void ext4_delayed_clear(struct ext4_inode *inode);
 
 /*
@@ -79,9 +73,6 @@ void ext4_delayed_clear(struct ext4_inode *inode);
  */
 void ext4_delayed_settle(struct ext4_inode *inode);
 void ext4_delayed_try_settle(struct ext4_inode *inode);
-
-/* Whether the cluster of this block is promised. */
-bool ext4_is_delayed(struct ext4_inode *inode, ext4_lblk_t lblk);
 
 /* All promises of the mount, in clusters: to data; to the maps of that data. */
 uint64_t ext4_delayed_clusters(const struct ext4_fs *fs);

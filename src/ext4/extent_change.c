@@ -80,7 +80,8 @@ int ext4_leaf_change(struct jbd2_handle *h, struct ext4_inode *inode,
         return ret;
 }
 
-int ext4_leaf_change_fits(struct ext4_inode *inode, const struct ext4_leaf_change *c)
+/* Whether it needs no node: 1, 0. */
+static int change_fits(struct ext4_inode *inode, const struct ext4_leaf_change *c)
 {
         struct ext4_extent_path path;
         struct ext4_splice s;
@@ -144,7 +145,7 @@ static int convert_more(struct jbd2_handle *h, struct ext4_inode *inode,
 
         if (more->to - more->from > ext4_extent_max_len(more->type))
                 return -ENOSPC;
-        ret = ext4_leaf_change_fits(inode, more);
+        ret = change_fits(inode, more);
         if (ret == 0)
                 return -ENOSPC;
         if (ret > 0)

@@ -92,7 +92,8 @@ static struct ext4_extent_disk to_disk(const struct ext4_map *map)
         };
 }
 
-bool ext4_extent_mergeable(const struct ext4_map *a, const struct ext4_map *b)
+/* Whether b continues a, and one extent can hold both. */
+static bool is_mergeable(const struct ext4_map *a, const struct ext4_map *b)
 {
         return a->type == b->type && ext4_map_end(a) == b->lblk &&
                a->pblk + a->len == b->pblk && a->len + b->len <= ext4_extent_max_len(a->type);
@@ -131,7 +132,7 @@ static bool is_same(const struct ext4_map *a, const struct ext4_map *b)
 /* One more extent behind the others: joined to the last one if it continues it. */
 static void join_piece(struct pieces *p, const struct ext4_map *ex)
 {
-        if (p->nr > 0 && ext4_extent_mergeable(&p->map[p->nr - 1], ex)) {
+        if (p->nr > 0 && is_mergeable(&p->map[p->nr - 1], ex)) {
                 p->map[p->nr - 1].len += ex->len;
                 return;
         }
@@ -353,7 +354,7 @@ void ext4_node_shift(struct ext4_extent_header *eh, unsigned i, unsigned nr, int
         a = ext4_node_extent(eh, i - 1);
         b = ext4_node_extent(eh, i);
         assert(ext4_map_end(&a) <= b.lblk);
-        if (ext4_extent_mergeable(&a, &b)) {
+        if (is_mergeable(&a, &b)) {
                 a.len += b.len;
                 entries(eh)[i - 1] = to_disk(&a);
                 ext4_node_remove(eh, i, 1);

@@ -69,9 +69,6 @@ static inline uint64_t ext4_map_end(const struct ext4_map *map)
         return map->lblk + map->len;
 }
 
-/* Whether b continues a, and one extent can hold both. */
-bool ext4_extent_mergeable(const struct ext4_map *a, const struct ext4_map *b);
-
 /* ---- planning ---- */
 
 #define EXT4_SPLICE_MAX_NEW 3u

@@ -92,10 +92,6 @@ struct ext4_leaf_change {
 must_check int ext4_leaf_change(struct jbd2_handle *h, struct ext4_inode *inode,
                                 const struct ext4_leaf_change *c, unsigned alloc_flags);
 
-/* Whether it needs no node: 1, 0. */
-must_check int ext4_leaf_change_fits(struct ext4_inode *inode,
-                                     const struct ext4_leaf_change *c);
-
 /* ---- credits ---- */
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model.h"
 
-#include "ext4/balloc.h"
+#include "ext4/balloc_group.h"
 
 void model_complain(const struct model *md, const struct model_file *f, const char *what)
 {
@@ -387,7 +387,7 @@ static void push_fallocated(struct model_file *f, int mode, uint64_t pos, uint64
 static void check_that_it_is_full(struct model *md, const struct model_file *f, uint64_t len)
 {
         const struct ext4_fs *fs = rig_fs(md->m);
-        const uint64_t kept = ext4_pool_clusters(fs) + ext4_reserved_clusters(fs);
+        const uint64_t kept = fs->balloc->pool + fs->balloc->reserved;
         char text[128];
 
         if (md->no_statfs || ext4_free_clusters(fs) <= kept + len / md->unit + 8)

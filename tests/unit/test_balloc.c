@@ -393,12 +393,11 @@ static void reserves_are_for_whom_they_are(void **state)
         struct world w;
         struct t_image img = begin(&w, PLAIN, 16);
 
-        assert_true(ext4_pool_clusters(w.fs) > 0 && ext4_reserved_clusters(w.fs) > 0);
+        assert_true(w.fs->balloc->pool > 0 && w.fs->balloc->reserved > 0);
         assert_int_equal(fill(&w, EXT4_ALLOC_DATA, 100), -ENOSPC);
-        assert_int_equal(ext4_free_clusters(w.fs),
-                         ext4_pool_clusters(w.fs) + ext4_reserved_clusters(w.fs));
+        assert_int_equal(ext4_free_clusters(w.fs), w.fs->balloc->pool + w.fs->balloc->reserved);
         assert_int_equal(fill(&w, EXT4_ALLOC_META | EXT4_ALLOC_RESERVED, 1), -ENOSPC);
-        assert_int_equal(ext4_free_clusters(w.fs), ext4_pool_clusters(w.fs));
+        assert_int_equal(ext4_free_clusters(w.fs), w.fs->balloc->pool);
         assert_int_equal(fill(&w, EXT4_ALLOC_META | EXT4_ALLOC_POOL, 7), -ENOSPC);
         assert_int_equal(ext4_free_clusters(w.fs), 0);
         assert_int_equal(w.w.m.log.nr_lines, 0);

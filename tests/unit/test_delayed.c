@@ -104,6 +104,15 @@ static int reserve(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len, uns
         return ret;
 }
 
+/* Whether the block's cluster is promised. */
+static bool is_delayed(struct ext4_inode *inode, ext4_lblk_t lblk)
+{
+        const uint32_t unit = 1u << inode->fs->cluster_bits;
+        uint32_t len = unit;
+
+        return ext4_delayed_cut(inode, round_down_pow2(lblk, unit), &len);
+}
+
 static int alloc_once(struct world *w, struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len,
                       unsigned rights, struct ext4_map *ret_map)
 {
@@ -210,8 +219,6 @@ enum op {
         RESERVE,
         ALLOC,
         UNMAP,
-        RELEASE,
-        CANCEL,
         CLEAR,
 };
 
@@ -242,12 +249,6 @@ static int take_step(struct world *w, struct ext4_inode *inode, const struct ste
                 return alloc(w, inode, (ext4_lblk_t)s->at, s->len, 0);
         case UNMAP:
                 unmap(w, inode, s->at, s->at + s->len);
-                break;
-        case RELEASE:
-                ext4_delayed_release(inode, (ext4_lblk_t)s->at, s->len);
-                break;
-        case CANCEL:
-                ext4_delayed_cancel(inode, s->at, s->len ? s->at + s->len : UINT64_MAX);
                 break;
         case CLEAR:
                 ext4_delayed_clear(inode);
@@ -289,21 +290,6 @@ static const struct story {
           {RESERVE, 5, 5, 15},
           {UNMAP, 5, 5, 15},
           {RESERVE, 0, 20, 20}}},
-        {"releasing",
-         &plain,
-         {{RESERVE, 0, 10, 10},
-          {RELEASE, 3, 2, 8},
-          {RELEASE, 0, 5, 5},
-          {RELEASE, 9, 50, 4},
-          {RELEASE, 0, EXT4_NR_LBLKS, 0}}},
-        {"cancelling",
-         &plain,
-         {{RESERVE, 0, 10, 10},
-          {CANCEL, 3, 2, 8},
-          {CANCEL, 5, 0, 3},
-          {CANCEL, 100, 0, 3},
-          {CANCEL, 1ull << 40, 0, 3},
-          {CANCEL, 0, 0, 0}}},
         {"clearing",
          &plain,
          {{CLEAR}, {RESERVE, 7, 9, 9}, {RESERVE, 5000, 1, 10}, {CLEAR}, {RESERVE, 7, 9, 9}}},
@@ -311,12 +297,11 @@ static const struct story {
          &plain,
          {{RESERVE, 100, 5000, 5000},
           {RESERVE, LAST, 1, 5001},
-          {CANCEL, 511, 1025, 3976},
           {RESERVE, 0, 5100, 5101},
           {ALLOC, 1000, 3000, 2101}}},
         {"the last block",
          &plain,
-         {{RESERVE, LAST, 1, 1}, {RESERVE, LAST, 2, 1, -EFBIG}, {CANCEL, LAST, 1}}},
+         {{RESERVE, LAST, 1, 1}, {RESERVE, LAST, 2, 1, -EFBIG}, {CLEAR}}},
         {"all or nothing",
          &plain,
          {{RESERVE, 5, 5, 5}, {RESERVE, 0, 1 << 20, 5, -ENOSPC}, {RESERVE, 0, 10, 10}}},
@@ -337,20 +322,6 @@ static const struct story {
           {RESERVE, 5, 20, 2},
           {RESERVE, 16, 24, 3},
           {ALLOC, 5, 30, 0}}},
-        {"clusters touched",
-         &bigalloc,
-         {{RESERVE, 0, 32, 4}, {RELEASE, 7, 2, 2}, {RELEASE, 31, 1, 1}}},
-        {"clusters inside",
-         &bigalloc,
-         {{RESERVE, 0, 48, 6},
-          {CANCEL, 1, 14, 6},
-          {CANCEL, 1, 15, 5},
-          {CANCEL, 16, 15, 4},
-          {CANCEL, 33, 0, 3},
-          {CANCEL, 0, 9, 2}}},
-        {"cancelled to the last cluster",
-         &bigalloc,
-         {{RESERVE, LAST, 1, 1}, {CANCEL, LAST - 6, 0, 0}}},
 
         {"an indirect map",
          &ext3,
@@ -422,13 +393,10 @@ static void change_model(struct model *m, const struct step *s)
         for (uint32_t lblk = 0; lblk < NR_LBLKS; lblk++) {
                 uint64_t from = lblk / m->unit * m->unit, to = from + m->unit;
                 bool touched = from < end && to > s->at;
-                bool inside = from >= s->at && to <= end;
 
                 if (s->op == RESERVE && touched && !has_blocks(m, lblk))
                         m->promised[lblk] = true;
-                if ((s->op == ALLOC || s->op == RELEASE) && touched)
-                        m->promised[lblk] = false;
-                if ((s->op == CANCEL && inside) || s->op == CLEAR)
+                if ((s->op == ALLOC && touched) || s->op == CLEAR)
                         m->promised[lblk] = false;
         }
         for (uint64_t lblk = s->at; lblk < end; lblk++) {
@@ -442,7 +410,7 @@ static void compare(const char *name, struct model *m)
         uint64_t nr = 0;
 
         for (uint32_t lblk = 0; lblk < NR_LBLKS; lblk++) {
-                if (ext4_is_delayed(m->inode, lblk) != m->promised[lblk])
+                if (is_delayed(m->inode, lblk) != m->promised[lblk])
                         fail_msg("%s: block %u", name, lblk);
                 nr += m->promised[lblk];
         }
@@ -451,8 +419,7 @@ static void compare(const char *name, struct model *m)
 
 static void random_step(struct model *m, uint64_t *rng)
 {
-        static const enum op ops[] = {RESERVE, RESERVE, RESERVE, ALLOC,
-                                      ALLOC,   UNMAP,   RELEASE, CANCEL};
+        static const enum op ops[] = {RESERVE, RESERVE, RESERVE, ALLOC, ALLOC, UNMAP};
         uint64_t len = 1 + t_below(rng, 1u << t_below(rng, 12));
         struct step s = {
                 .op = t_below(rng, 60) ? ops[t_below(rng, ARRAY_LEN(ops))] : CLEAR,
@@ -510,8 +477,8 @@ static void reserves_are_for_whom_they_are(void **state)
 
                 begin(&w, &plain);
                 most = w.nr_free;
-                most -= i < 2 ? ext4_pool_clusters(w.fs) : 0;
-                most -= i < 1 ? ext4_reserved_clusters(w.fs) : 0;
+                most -= i < 2 ? w.fs->balloc->pool : 0;
+                most -= i < 1 ? w.fs->balloc->reserved : 0;
                 t_assert_row("one too many", reserve(w.files[0], 0, most + 1, rights[i]),
                              -ENOSPC);
                 assert_counts("one too many", &w, 0);
@@ -523,7 +490,7 @@ static void reserves_are_for_whom_they_are(void **state)
                 assert_true(nr_left < 8);
                 t_assert_row("one more", reserve(w.files[2], 0, 1, rights[i]), -ENOSPC);
                 assert_counts("all", &w, most);
-                ext4_delayed_cancel(w.files[0], most - 1, most);
+                ext4_delayed_clear(w.files[0]);
                 t_assert_row("one again", alloc(&w, w.files[1], nr_left, 1, rights[i]), 0);
                 end(&w, "reserves");
         }
@@ -600,7 +567,7 @@ static void the_pool_is_there_without_a_commit(void **state)
         struct world w;
 
         begin(&w, &plain);
-        fill(&w, w.files[3], ext4_pool_clusters(w.fs));
+        fill(&w, w.files[3], w.fs->balloc->pool);
         unmap(&w, w.files[3], 0, 1000);
         assert_int_equal(alloc_once(&w, w.files[0], 0, 1, EXT4_ALLOC_RESERVED, &map), -ENOSPC);
         assert_int_equal(reserve(w.files[0], 0, 1, EXT4_ALLOC_RESERVED), -ENOSPC);
@@ -697,9 +664,8 @@ static void a_failed_allocation_leaves_the_promise(void **state)
                                 ret = alloc(&w, w.files[0], lblk, 24, 0);
                                 w.fail_after = -1;
                                 assert_true(ret == 0 || ret == -ENOMEM);
-                                t_assert_row(name, ext4_is_delayed(w.files[0], lblk + 23),
-                                             ret < 0);
-                                if (ret == 0 || ext4_is_delayed(w.files[0], lblk))
+                                t_assert_row(name, is_delayed(w.files[0], lblk + 23), ret < 0);
+                                if (ret == 0 || is_delayed(w.files[0], lblk))
                                         assert_counts(name, &w, ret == 0 ? 0 : nr);
                         } while (ret < 0);
                 }
@@ -745,9 +711,9 @@ static void threads_race_for_the_last_clusters(void **state)
                 uint64_t most;
 
                 begin(&r->w, &plain);
-                fill(&r->w, r->w.files[3], ext4_pool_clusters(r->w.fs) + 1000 + i);
+                fill(&r->w, r->w.files[3], r->w.fs->balloc->pool + 1000 + i);
                 r->nr_promises = 0;
-                most = ext4_free_clusters(r->w.fs) - ext4_pool_clusters(r->w.fs);
+                most = ext4_free_clusters(r->w.fs) - r->w.fs->balloc->pool;
                 t_run_threads(3, grab, r);
                 /* Some were for maps. */
                 assert_true(r->nr_promises <= most && r->nr_promises > most * 9 / 10);
@@ -776,7 +742,7 @@ static void work(struct race *r, unsigned n)
                         continue;
                 }
                 if (t_below(&rng, 4) == 0)
-                        ext4_delayed_cancel(inode, lblk, lblk + len);
+                        ext4_delayed_clear(inode);
                 else
                         T_CHECK(alloc(&r->w, inode, lblk, len, 0) == 0);
         }
@@ -821,7 +787,7 @@ static void promises_are_kept_under_pressure(void **state)
                 uint64_t kept;
 
                 begin(&r->w, configs[i]);
-                kept = ext4_pool_clusters(r->w.fs) + ext4_reserved_clusters(r->w.fs);
+                kept = r->w.fs->balloc->pool + r->w.fs->balloc->reserved;
                 fill(&r->w, r->w.files[3], kept + (1200 >> r->w.fs->cluster_bits));
                 r->nr_done = 0;
                 r->nr_denied = 0;
@@ -855,7 +821,7 @@ static void write_or_write_back(void *arg, unsigned n)
                 if (r->limit == 0)
                         continue;
                 lblk = (ext4_lblk_t)t_below(&rng, r->limit);
-                if (ext4_is_delayed(inode, lblk))
+                if (is_delayed(inode, lblk))
                         T_CHECK(alloc(&r->w, inode, lblk, 1 + t_below(&rng, 4), 0) == 0);
         }
 }
@@ -882,10 +848,10 @@ static void a_file_is_written_and_written_back(void **state)
                                 T_CHECK(ext4_map_lookup(r->w.files[0], lblk + k, 0, &map) == 0);
                                 mapped |= map.type != EXT4_MAP_HOLE;
                         }
-                        assert_false(mapped && ext4_is_delayed(r->w.files[0], lblk));
-                        assert_true(mapped || ext4_is_delayed(r->w.files[0], lblk) ||
+                        assert_false(mapped && is_delayed(r->w.files[0], lblk));
+                        assert_true(mapped || is_delayed(r->w.files[0], lblk) ||
                                     lblk >= r->limit);
-                        nr += ext4_is_delayed(r->w.files[0], lblk);
+                        nr += is_delayed(r->w.files[0], lblk);
                 }
                 assert_counts("written back", &r->w, nr);
                 end(&r->w, configs[i]->name);

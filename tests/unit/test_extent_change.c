@@ -9,6 +9,7 @@
  * With lock_debug the journal ends a test whose handles change more than they asked for (J17).
  */
 
+#include "ext4/balloc_group.h"
 #include "ext4/extent_change.h"
 #include "ext4/extent_edit.h"
 #include "ext4/inode_store.h"
@@ -625,9 +626,9 @@ static void nodes_are_allocated_with_the_right_to_the_reserve(void **state)
                 file_open(f, &config);
                 full_root(f, 6000);
                 convert(f, 100, 200, EXT4_MAP_WRITTEN);
-                left = ext4_pool_clusters(f->t.w.fs);
+                left = f->t.w.fs->balloc->pool;
                 if (rows[i].too_few == 0)
-                        left += ext4_reserved_clusters(f->t.w.fs);
+                        left += f->t.w.fs->balloc->reserved;
                 fill_device(f, rows[i].too_few, left);
                 t_assert_row(rows[i].name, rows[i].change(f, rows[i].too_few), -ENOSPC);
                 t_assert_row(rows[i].name, ext4_extent_depth(f->t.inode), 0);

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 
 #include "../change/rig.h"
 #include "../lib/host.h"
@@ -360,6 +361,16 @@ static void each_write_is_whole_after_a_cut(void **state)
         }
 }
 
+static void t_change(struct stage *st, bool on)
+{
+        struct uext4_inode *inode = uext4_file_inode(st->file);
+        uint32_t flags;
+
+        assert_int_equal(uext4_get_flags(inode, &flags), 0);
+        flags = on ? flags | FS_JOURNAL_DATA_FL : flags & ~(uint32_t)FS_JOURNAL_DATA_FL;
+        assert_int_equal(uext4_set_flags(inode, flags), 0);
+}
+
 /* The same by the flag, on a mount that orders data. */
 static void the_flag_alone_will_do(void **state)
 {
@@ -367,7 +378,7 @@ static void the_flag_alone_will_do(void **state)
         struct stage st;
 
         t_open(&st, &configs[0], "data=ordered", t_rand(&seed));
-        assert_int_equal(ext4_data_journal_change((void *)uext4_file_inode(st.file), true), 0);
+        t_change(&st, true);
         assert_int_equal(uext4_syncfs(st.m.fs), 0);
         st.one_in = 12;
         change_and_cut(&st, t_is_long() ? 2000 : 60);
@@ -402,11 +413,6 @@ static void t_fill_other(struct stage *st)
         assert_int_equal(n, -ENOSPC);
         assert_int_equal(uext4_fsync(file), 0);
         uext4_close(file);
-}
-
-static void t_change(struct stage *st, bool on)
-{
-        assert_int_equal(ext4_data_journal_change((void *)uext4_file_inode(st->file), on), 0);
 }
 
 /* No copy in the log comes back over what was written directly since, and nothing that was
