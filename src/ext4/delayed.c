@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Promises: see delayed.h.
- *
- * The clusters of a file that are promised are bits in chunks, which are nodes of a tree.  So
- * taking any of them out needs no memory, and cannot fail; a range that would have to be cut in
- * two would need some.
+ * Promises: see delayed.h.  Which clusters have one is a set of chunks (delayed_set.h).
  *
  * A reservation first marks what it wants, beside what is promised already, which may fail for
  * want of memory or in reading the map; then claims that many clusters at once; and then
@@ -15,31 +11,8 @@
 
 #include "ext4/delayed.h"
 
-#include <string.h>
-
 #include "ext4/balloc_group.h"
-#include "ext4/bitmap.h"
 #include "ext4/delayed_need.h"
-#include "util/alloc.h"
-
-/* What a reservation is for. */
-enum kind {
-        FOR_DATA,       /* clusters without blocks */
-        FOR_CONVERSION, /* blocks that are there, unwritten */
-};
-
-static uint8_t *bits_of(struct ext4_delayed_chunk *c, enum kind kind)
-{
-        return kind == FOR_DATA ? c->promised : c->unwritten;
-}
-
-static int cmp_chunks(const struct ext4_delayed_chunk *a, const struct ext4_delayed_chunk *b)
-{
-        return a->index < b->index ? -1 : a->index > b->index;
-}
-
-RB_GENERATE_INTERNAL(ext4_delayed_tree, ext4_delayed_chunk, node, cmp_chunks,
-                     static __attribute__((unused)))
 
 void ext4_delayed_init(struct ext4_delayed *d)
 {
@@ -53,114 +26,16 @@ void ext4_delayed_done(struct ext4_delayed *d)
         mtx_done(&d->lock);
 }
 
-/* ---- clusters of a file ---- */
+/* ---- looking ---- */
 
-struct span {
-        uint64_t from, to; /* clusters */
-};
-
-/* Those that the blocks touch. */
-static struct span touched(const struct ext4_inode *inode, uint64_t from, uint64_t to)
-{
-        unsigned bits = inode->fs->cluster_bits;
-
-        to = min_t(uint64_t, to, EXT4_NR_LBLKS);
-        return (struct span){from >> bits, div_round_up(to, 1ull << bits)};
-}
-
-/* ---- chunks ---- */
-
-static struct ext4_delayed_chunk *find_locked(struct ext4_delayed *d, uint64_t cluster)
-{
-        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK)};
-
-        return RB_FIND(ext4_delayed_tree, &d->tree, &key);
-}
-
-/* The first that ends behind the cluster. */
-static struct ext4_delayed_chunk *find_from_locked(struct ext4_delayed *d, uint64_t cluster)
-{
-        struct ext4_delayed_chunk key = {.index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK)};
-
-        return RB_NFIND(ext4_delayed_tree, &d->tree, &key);
-}
-
-static struct ext4_delayed_chunk *get_locked(struct ext4_delayed *d, uint64_t cluster)
-{
-        struct ext4_delayed_chunk *c = find_locked(d, cluster);
-
-        if (c)
-                return c;
-        c = mem_zalloc(sizeof(*c));
-        if (!c)
-                return NULL;
-        c->index = (uint32_t)(cluster / EXT4_DELAYED_CHUNK);
-        RB_INSERT(ext4_delayed_tree, &d->tree, c);
-        return c;
-}
-
-static bool is_empty(const uint8_t *bits)
-{
-        return ext4_bits_next_set(bits, 0, EXT4_DELAYED_CHUNK) == EXT4_DELAYED_CHUNK;
-}
-
-/* No reservation is under way, or it has been settled in this chunk. */
-static void put_if_empty_locked(struct ext4_delayed *d, struct ext4_delayed_chunk *c)
-{
-        if (!is_empty(c->promised) || !is_empty(c->unwritten) || !is_empty(c->wanted))
-                return;
-        RB_REMOVE(ext4_delayed_tree, &d->tree, c);
-        mem_free(c);
-}
-
-/* The part of a span that is in the chunk of its first cluster. */
-struct part {
-        uint32_t lo, hi;
-};
-
-static struct part part_of(struct span s)
-{
-        uint64_t base = s.from / EXT4_DELAYED_CHUNK * EXT4_DELAYED_CHUNK;
-
-        return (struct part){
-                .lo = (uint32_t)(s.from - base),
-                .hi = (uint32_t)min_t(uint64_t, s.to - base, EXT4_DELAYED_CHUNK),
-        };
-}
-
-/* Where what is like the first cluster, promised or not, ends. */
-static uint64_t run_end_locked(struct ext4_delayed *d, struct span s, bool *ret_promised)
-{
-        const struct ext4_delayed_chunk *c = find_locked(d, s.from);
-        bool promised = false;
-
-        if (c)
-                promised = ext4_bits_next_set(c->promised, part_of(s).lo, part_of(s).lo + 1) ==
-                           part_of(s).lo;
-        *ret_promised = promised;
-        while (s.from < s.to) {
-                struct part p = part_of(s);
-                uint32_t stop = promised ? p.lo : p.hi;
-
-                c = find_locked(d, s.from);
-                if (c && promised)
-                        stop = ext4_bits_next_clear(c->promised, p.lo, p.hi);
-                else if (c)
-                        stop = ext4_bits_next_set(c->promised, p.lo, p.hi);
-                s.from += stop - p.lo;
-                if (stop < p.hi)
-                        break;
-        }
-        return s.from;
-}
-
-static uint64_t run_end(struct ext4_inode *inode, struct span s, bool *ret_promised)
+static uint64_t run_end(struct ext4_inode *inode, struct ext4_delayed_span s,
+                        bool *ret_promised)
 {
         struct ext4_delayed *d = &inode->delayed;
         uint64_t end;
 
         mtx_lock(&d->lock);
-        end = run_end_locked(d, s, ret_promised);
+        end = ext4_delayed_run_end(d, s, ret_promised);
         mtx_unlock(&d->lock);
         return end;
 }
@@ -170,7 +45,8 @@ bool ext4_delayed_cut(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t *len)
         uint64_t end;
         bool promised;
 
-        end = run_end(inode, touched(inode, lblk, (uint64_t)lblk + *len), &promised);
+        end = run_end(inode, ext4_delayed_touched(inode, lblk, (uint64_t)lblk + *len),
+                      &promised);
         end <<= inode->fs->cluster_bits;
         *len = (uint32_t)min_t(uint64_t, *len, end - lblk);
         return promised;
@@ -199,15 +75,15 @@ static void set_nr_locked(struct ext4_delayed *d, uint64_t nr)
 /* Nothing is to be converted. */
 static void forget_unwritten_locked(struct ext4_inode *inode)
 {
+        const struct ext4_delayed_span all = ext4_delayed_touched(inode, 0, EXT4_NR_LBLKS);
+        struct ext4_delayed_span left = all;
         struct ext4_delayed *d = &inode->delayed;
-        struct ext4_delayed_chunk *c, *next;
+        struct ext4_delayed_chunk *c;
 
-        for (c = RB_MIN(ext4_delayed_tree, &d->tree); c && d->nr_unwritten > 0; c = next) {
-                next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
-                d->nr_unwritten -= ext4_delayed_count(c->unwritten);
-                memset(c->unwritten, 0, sizeof(c->unwritten));
+        while (d->nr_unwritten > 0 && (c = ext4_delayed_next_chunk(d, &left))) {
+                d->nr_unwritten -= ext4_delayed_take_out(c, all, EXT4_DELAYED_CONVERSION);
                 weigh_locked(inode, c);
-                put_if_empty_locked(d, c);
+                ext4_delayed_chunk_put(d, c);
         }
 }
 
@@ -307,49 +183,30 @@ void ext4_delayed_try_settle(struct ext4_inode *inode)
 
 /* ---- taking them out ---- */
 
-static uint32_t clear_part(uint8_t *bits, uint32_t lo, uint32_t hi)
-{
-        uint32_t at = ext4_bits_next_set(bits, lo, hi);
-        uint32_t nr = 0;
-
-        while (at < hi) {
-                uint32_t stop = ext4_bits_next_clear(bits, at, hi);
-
-                ext4_bits_clear(bits, at, stop - at);
-                nr += stop - at;
-                at = ext4_bits_next_set(bits, stop, hi);
-        }
-        return nr;
-}
-
 enum dropping {
         DROP_DATA,
         DROP_ALL,
 };
 
 /* How many there were to data, and how many for the map go with them. */
-static uint64_t drop(struct ext4_inode *inode, struct span s, enum dropping how,
+static uint64_t drop(struct ext4_inode *inode, struct ext4_delayed_span s, enum dropping how,
                      uint64_t *ret_map)
 {
         struct ext4_delayed *d = &inode->delayed;
-        struct ext4_delayed_chunk *c, *next;
+        struct ext4_delayed_span left = s;
+        struct ext4_delayed_chunk *c;
         uint64_t nr = 0, nr_unwritten = 0;
 
         *ret_map = 0;
         if (s.from >= s.to)
                 return 0;
         mtx_lock(&d->lock);
-        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to; c = next) {
-                struct part p;
-
-                next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
-                s.from = max_t(uint64_t, s.from, ext4_delayed_base(c));
-                p = part_of(s);
-                nr += clear_part(c->promised, p.lo, p.hi);
+        while ((c = ext4_delayed_next_chunk(d, &left))) {
+                nr += ext4_delayed_take_out(c, s, EXT4_DELAYED_DATA);
                 if (how == DROP_ALL)
-                        nr_unwritten += clear_part(c->unwritten, p.lo, p.hi);
+                        nr_unwritten += ext4_delayed_take_out(c, s, EXT4_DELAYED_CONVERSION);
                 weigh_locked(inode, c);
-                put_if_empty_locked(d, c);
+                ext4_delayed_chunk_put(d, c);
         }
         set_nr_locked(d, d->nr - nr);
         d->nr_unwritten -= nr_unwritten;
@@ -361,14 +218,15 @@ static uint64_t drop(struct ext4_inode *inode, struct span s, enum dropping how,
 void ext4_delayed_clear(struct ext4_inode *inode)
 {
         uint64_t nr_map;
-        uint64_t nr = drop(inode, touched(inode, 0, EXT4_NR_LBLKS), DROP_ALL, &nr_map);
+        uint64_t nr =
+                drop(inode, ext4_delayed_touched(inode, 0, EXT4_NR_LBLKS), DROP_ALL, &nr_map);
 
         give_back(inode, nr, nr_map);
 }
 
 void ext4_delayed_spend(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t len)
 {
-        struct span s = touched(inode, lblk, (uint64_t)lblk + len);
+        struct ext4_delayed_span s = ext4_delayed_touched(inode, lblk, (uint64_t)lblk + len);
         struct ext4_balloc *b = inode->fs->balloc;
         uint64_t nr_map;
         uint64_t nr = drop(inode, s, DROP_DATA, &nr_map);
@@ -381,49 +239,28 @@ void ext4_delayed_spend(struct ext4_inode *inode, ext4_lblk_t lblk, uint32_t len
 
 /* ---- making them ---- */
 
-static int want_part_locked(struct ext4_delayed *d, struct span s, enum kind kind, uint64_t *nr)
-{
-        struct ext4_delayed_chunk *c = get_locked(d, s.from);
-        const struct part p = part_of(s);
-        uint32_t at, stop;
-
-        if (!c)
-                return -ENOMEM;
-        for (at = ext4_bits_next_clear(bits_of(c, kind), p.lo, p.hi); at < p.hi;
-             at = ext4_bits_next_clear(bits_of(c, kind), stop, p.hi)) {
-                stop = ext4_bits_next_set(bits_of(c, kind), at, p.hi);
-                ext4_bits_set(c->wanted, at, stop - at);
-                *nr += stop - at;
-        }
-        return 0;
-}
-
 /* Mark what of it is not promised; *nr counts. */
-static int want(struct ext4_inode *inode, struct span s, enum kind kind, uint64_t *nr)
+static int want(struct ext4_inode *inode, struct ext4_delayed_span s,
+                enum ext4_delayed_kind kind, uint64_t *nr)
 {
         struct ext4_delayed *d = &inode->delayed;
-        int ret = 0;
+        int ret;
 
         mtx_lock(&d->lock);
-        while (ret == 0 && s.from < s.to) {
-                const struct part p = part_of(s);
-
-                ret = want_part_locked(d, s, kind, nr);
-                s.from += p.hi - p.lo;
-        }
+        ret = ext4_delayed_want(d, s, kind, nr);
         mtx_unlock(&d->lock);
         return ret;
 }
 
 struct claim {
-        enum kind kind;
+        enum ext4_delayed_kind kind;
         uint64_t nr_data, nr_map; /* clusters */
         uint64_t nr_loose;        /* clusters that are there, and get more blocks mapped */
         uint64_t nr_unwritten;    /* clusters, some of whose blocks get converted */
 };
 
 /* Never more than every second block of the file, however often it is written to. */
-static uint64_t loose_with(struct ext4_inode *inode, struct span s, uint64_t nr)
+static uint64_t loose_with(struct ext4_inode *inode, struct ext4_delayed_span s, uint64_t nr)
 {
         const struct ext4_fs *fs = inode->fs;
         uint64_t end = max_t(uint64_t, vfs_size(&inode->vfs) >> fs->block_bits,
@@ -435,9 +272,10 @@ static uint64_t loose_with(struct ext4_inode *inode, struct span s, uint64_t nr)
 
 /* How many promises for the map there must be more.  Those that there are stay, until it is
  * settled. */
-static void want_map(struct ext4_inode *inode, struct span s, struct claim *claim)
+static void want_map(struct ext4_inode *inode, struct ext4_delayed_span s, struct claim *claim)
 {
         struct ext4_delayed *d = &inode->delayed;
+        struct ext4_delayed_span left = s;
         struct ext4_delayed_chunk *c;
         uint64_t need, all;
 
@@ -451,12 +289,10 @@ static void want_map(struct ext4_inode *inode, struct span s, struct claim *clai
         d->is_reserving = true;
         d->nr_loose = loose_with(inode, s, claim->nr_loose);
         need = d->need;
-        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to;
-             c = RB_NEXT(ext4_delayed_tree, &d->tree, c)) {
+        while ((c = ext4_delayed_next_chunk(d, &left))) {
                 struct ext4_delayed_chunk then = *c;
 
-                for (unsigned i = 0; i < sizeof(then.wanted); i++)
-                        bits_of(&then, claim->kind)[i] |= c->wanted[i];
+                ext4_delayed_keep_wanted(&then, claim->kind);
                 need += ext4_delayed_need(inode, &then);
                 need -= c->need;
         }
@@ -467,20 +303,20 @@ static void want_map(struct ext4_inode *inode, struct span s, struct claim *clai
 }
 
 /* The marks become promises, or go. */
-static void settle(struct ext4_inode *inode, struct span s, const struct claim *claim,
-                   bool keep)
+static void end_claim(struct ext4_inode *inode, struct ext4_delayed_span s,
+                      const struct claim *claim, bool keep)
 {
         struct ext4_delayed *d = &inode->delayed;
-        struct ext4_delayed_chunk *c, *next;
+        struct ext4_delayed_chunk *c;
 
         mtx_lock(&d->lock);
-        for (c = find_from_locked(d, s.from); c && ext4_delayed_base(c) < s.to; c = next) {
-                next = RB_NEXT(ext4_delayed_tree, &d->tree, c);
-                for (unsigned i = 0; keep && i < sizeof(c->wanted); i++)
-                        bits_of(c, claim->kind)[i] |= c->wanted[i];
-                memset(c->wanted, 0, sizeof(c->wanted));
+        while ((c = ext4_delayed_next_chunk(d, &s))) {
+                if (keep)
+                        ext4_delayed_keep_wanted(c, claim->kind);
+                else
+                        ext4_delayed_forget_wanted(c);
                 weigh_locked(inode, c);
-                put_if_empty_locked(d, c);
+                ext4_delayed_chunk_put(d, c);
         }
         if (keep) {
                 set_nr_locked(d, d->nr + claim->nr_data);
@@ -502,7 +338,7 @@ static int look(struct ext4_inode *inode, uint64_t lblk, struct ext4_map *ret_ma
 
 /* Mark those without blocks.  Several mappings may share a cluster; one is enough to have it.
  */
-static int want_holes(struct ext4_inode *inode, struct span s, struct claim *claim)
+static int want_holes(struct ext4_inode *inode, struct ext4_delayed_span s, struct claim *claim)
 {
         const unsigned bits = inode->fs->cluster_bits;
         const uint64_t end = min_t(uint64_t, s.to << bits, EXT4_NR_LBLKS);
@@ -517,8 +353,8 @@ static int want_holes(struct ext4_inode *inode, struct span s, struct claim *cla
                 if (ret < 0)
                         break;
                 if (map.type != EXT4_MAP_HOLE) {
-                        ret = want(inode, (struct span){s.from, lblk >> bits}, FOR_DATA,
-                                   &claim->nr_data);
+                        ret = want(inode, (struct ext4_delayed_span){s.from, lblk >> bits},
+                                   EXT4_DELAYED_DATA, &claim->nr_data);
                         s.from = div_round_up(map.lblk + map.len, 1ull << bits);
                         claim->nr_loose += min_t(uint64_t, s.from, s.to) - (lblk >> bits);
                         lblk = s.from << bits;
@@ -526,17 +362,18 @@ static int want_holes(struct ext4_inode *inode, struct span s, struct claim *cla
                         lblk = map.lblk + map.len;
                 }
         }
-        return ret < 0 ? ret : want(inode, s, FOR_DATA, &claim->nr_data);
+        return ret < 0 ? ret : want(inode, s, EXT4_DELAYED_DATA, &claim->nr_data);
 }
 
-static int reserve_locked(struct ext4_inode *inode, struct span s, enum kind kind,
-                          unsigned alloc_flags)
+static int reserve_locked(struct ext4_inode *inode, struct ext4_delayed_span s,
+                          enum ext4_delayed_kind kind, unsigned alloc_flags)
 {
         struct ext4_balloc *b = inode->fs->balloc;
         struct claim claim = {.kind = kind};
         uint64_t nr;
-        int ret = kind == FOR_DATA ? want_holes(inode, s, &claim)
-                                   : want(inode, s, FOR_CONVERSION, &claim.nr_unwritten);
+        int ret = kind == EXT4_DELAYED_DATA
+                          ? want_holes(inode, s, &claim)
+                          : want(inode, s, EXT4_DELAYED_CONVERSION, &claim.nr_unwritten);
 
         if (ret == 0)
                 want_map(inode, s, &claim);
@@ -547,43 +384,37 @@ static int reserve_locked(struct ext4_inode *inode, struct span s, enum kind kin
                 atomic_fetch_add(&b->nr_delayed, claim.nr_data);
                 atomic_fetch_add(&b->nr_delayed_map, claim.nr_map);
         }
-        settle(inode, s, &claim, ret == 0);
+        end_claim(inode, s, &claim, ret == 0);
         return ret;
 }
 
 int ext4_delayed_reserve(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len,
                          unsigned alloc_flags)
 {
-        struct span s;
+        struct ext4_delayed_span s;
         bool promised;
         int ret;
 
         assert(len > 0 && !(inode->flags & EXT4_FL_INLINE_DATA));
         if (len > EXT4_NR_LBLKS - lblk)
                 return -EFBIG;
-        s = touched(inode, lblk, lblk + len);
+        s = ext4_delayed_touched(inode, lblk, lblk + len);
         /* Written to again: if some of it gets its blocks just now, it has them. */
         if (run_end(inode, s, &promised) == s.to && promised)
                 return 0;
         rwsem_read_lock(&inode->map_lock);
-        ret = reserve_locked(inode, s, FOR_DATA, alloc_flags);
+        ret = reserve_locked(inode, s, EXT4_DELAYED_DATA, alloc_flags);
         rwsem_read_unlock(&inode->map_lock);
         return ret;
 }
 
-static bool are_promised(struct ext4_inode *inode, struct span s)
+static bool are_promised(struct ext4_inode *inode, struct ext4_delayed_span s)
 {
         struct ext4_delayed *d = &inode->delayed;
-        bool are = true;
+        bool are;
 
         mtx_lock(&d->lock);
-        while (are && s.from < s.to) {
-                struct ext4_delayed_chunk *c = find_locked(d, s.from);
-                const struct part p = part_of(s);
-
-                are = c && ext4_bits_next_clear(c->unwritten, p.lo, p.hi) == p.hi;
-                s.from += p.hi - p.lo;
-        }
+        are = ext4_delayed_has_all(d, s, EXT4_DELAYED_CONVERSION);
         mtx_unlock(&d->lock);
         return are;
 }
@@ -591,7 +422,7 @@ static bool are_promised(struct ext4_inode *inode, struct span s)
 int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk, uint64_t len,
                                     unsigned alloc_flags)
 {
-        const struct span s = touched(inode, lblk, lblk + len);
+        const struct ext4_delayed_span s = ext4_delayed_touched(inode, lblk, lblk + len);
         int ret;
 
         set_writing(&inode->delayed, true); /* order: then nobody takes back what there is */
@@ -599,7 +430,7 @@ int ext4_delayed_reserve_conversion(struct ext4_inode *inode, ext4_lblk_t lblk, 
                 return 0;
         rwsem_read_lock(&inode->map_lock); /* the depth stays */
         /* The blocks are there: who has preallocated is not told that there is no space. */
-        ret = reserve_locked(inode, s, FOR_CONVERSION, alloc_flags | EXT4_ALLOC_POOL);
+        ret = reserve_locked(inode, s, EXT4_DELAYED_CONVERSION, alloc_flags | EXT4_ALLOC_POOL);
         rwsem_read_unlock(&inode->map_lock);
         if (ret < 0)
                 set_writing(&inode->delayed, false);

@@ -5,6 +5,10 @@
 /*
  * Delayed allocation: space that is promised to data in memory, which has no blocks yet.
  *
+ *      delayed.c       promises: made, spent, taken back
+ *      delayed_set.c   the clusters of a file that have one
+ *      delayed_need.c  what the map may need for them
+ *
  * A promise is for one cluster of one file.  The mount's count of free clusters is less by it,
  * so that nobody else gets the space: not another promise, not an ordinary allocation, not one
  * from the pool.  Which free clusters it will be is not known before the data is written.

@@ -12,15 +12,6 @@
 #include "ext4/extent_change.h"
 #include "ext4/extent_edit.h"
 
-uint32_t ext4_delayed_count(const uint8_t *bits)
-{
-        uint32_t nr = 0;
-
-        for (unsigned i = 0; i < EXT4_DELAYED_CHUNK / 8; i++)
-                nr += (uint32_t)__builtin_popcount(bits[i]);
-        return nr;
-}
-
 /* How many of the equal spans of the file, the first of which begins at block `first`, have a
  * promised block.  (No clusters here.) */
 static uint32_t count_spans(const uint8_t *bits, uint64_t base, uint64_t first, uint64_t span)
@@ -83,13 +74,14 @@ static uint64_t need_of_extents(const struct ext4_fs *fs, uint64_t extents)
 uint32_t ext4_delayed_need(const struct ext4_inode *inode, const struct ext4_delayed_chunk *c)
 {
         const struct ext4_fs *fs = inode->fs;
+        uint64_t extents;
 
-        if (inode->flags & EXT4_FL_EXTENTS)
-                return (uint32_t)need_of_extents(
-                        fs,
-                        ext4_delayed_count(c->promised) * ext4_delayed_extents(fs) +
-                                ext4_delayed_count(c->unwritten) * extents_of_conversion(fs));
-        return need_of_pointers(fs, c->promised, ext4_delayed_base(c));
+        if (!(inode->flags & EXT4_FL_EXTENTS))
+                return need_of_pointers(fs, c->promised[EXT4_DELAYED_DATA],
+                                        ext4_delayed_base(c));
+        extents = ext4_delayed_count(c, EXT4_DELAYED_DATA) * ext4_delayed_extents(fs) +
+                  ext4_delayed_count(c, EXT4_DELAYED_CONVERSION) * extents_of_conversion(fs);
+        return (uint32_t)need_of_extents(fs, extents);
 }
 
 /*
