@@ -10,76 +10,42 @@
  * endless.
  */
 
-#include "ext4/ext4.h"
+#include "ext4/extent_edit.h"
 #include "util/crc.h"
-
-static const struct ext4_extent_disk *leaf_entries(const struct ext4_extent_header *eh)
-{
-        return (const void *)(eh + 1);
-}
-
-static const struct ext4_extent_index *index_entries(const struct ext4_extent_header *eh)
-{
-        return (const void *)(eh + 1);
-}
-
-static bool is_unwritten(const struct ext4_extent_disk *ex)
-{
-        return le16_get(ex->ee_len) > EXT4_EXTENT_MAX_LEN;
-}
-
-static uint32_t extent_len(const struct ext4_extent_disk *ex)
-{
-        uint32_t len = le16_get(ex->ee_len);
-
-        return len > EXT4_EXTENT_MAX_LEN ? len - EXT4_EXTENT_MAX_LEN : len;
-}
-
-static ext4_fsblk_t extent_start(const struct ext4_extent_disk *ex)
-{
-        return le48_join(ex->ee_start_lo, ex->ee_start_hi);
-}
-
-static ext4_fsblk_t index_child(const struct ext4_extent_index *ei)
-{
-        return le48_join(ei->ei_leaf_lo, ei->ei_leaf_hi);
-}
 
 /* ---- the verifier ---- */
 
 static int check_leaf(const struct ext4_where *at, const struct ext4_extent_header *eh)
 {
-        const struct ext4_extent_disk *ex = leaf_entries(eh);
         uint64_t free_from = 0; /* the first logical block the next extent may have */
 
-        for (unsigned i = 0; i < le16_get(eh->eh_entries); i++, ex++) {
-                uint64_t lblk = le32_get(ex->ee_block);
-                uint32_t len = extent_len(ex);
+        for (unsigned i = 0; i < ext4_node_entries(eh); i++) {
+                const struct ext4_map ex = ext4_node_extent(eh, i);
 
-                if (len == 0)
+                if (ex.len == 0)
                         return ext4_corrupt(at, "extent %u is empty", i);
-                if (lblk < free_from)
+                if (ex.lblk < free_from)
                         return ext4_corrupt(at, "extent %u overlaps the one before", i);
-                if (lblk + len > EXT4_NR_LBLKS)
+                if (ext4_map_end(&ex) > EXT4_NR_LBLKS)
                         return ext4_corrupt(at, "extent %u ends beyond the largest file", i);
-                if (!ext4_blocks_valid(at->fs, extent_start(ex), len))
+                if (!ext4_blocks_valid(at->fs, ex.pblk, ex.len))
                         return ext4_corrupt(at, "extent %u lies outside, at %llu + %u", i,
-                                            (unsigned long long)extent_start(ex), len);
-                free_from = lblk + len;
+                                            (unsigned long long)ex.pblk, (uint32_t)ex.len);
+                free_from = ext4_map_end(&ex);
         }
         return 0;
 }
 
 static int check_index(const struct ext4_where *at, const struct ext4_extent_header *eh)
 {
-        const struct ext4_extent_index *ei = index_entries(eh);
+        for (unsigned i = 0; i < ext4_node_entries(eh); i++) {
+                const ext4_fsblk_t child = ext4_node_child(eh, i);
 
-        for (unsigned i = 0; i < le16_get(eh->eh_entries); i++, ei++) {
-                if (i > 0 && le32_get(ei->ei_block) <= le32_get(ei[-1].ei_block))
+                if (i > 0 && ext4_node_key(eh, i) <= ext4_node_key(eh, i - 1))
                         return ext4_corrupt(at, "index entry %u is not in order", i);
-                if (!ext4_blocks_valid(at->fs, index_child(ei), 1))
+                if (!ext4_blocks_valid(at->fs, child, 1))
                         return ext4_corrupt(at, "index entry %u leads outside, to %llu", i,
-                                            (unsigned long long)index_child(ei));
+                                            (unsigned long long)child);
         }
         return 0;
 }
@@ -94,8 +60,7 @@ static bool node_csum_ok(const void *node, size_t tail, uint32_t seed)
 
 void ext4_extent_note_depth(struct ext4_inode *inode)
 {
-        const struct ext4_extent_header *root = (const void *)inode->block;
-        unsigned depth = le16_get(root->eh_depth);
+        unsigned depth = ext4_node_depth((const void *)inode->block);
 
         /* Of an inode without extents, or a bad one, it is anything. */
         atomic_store_explicit(&inode->extent_depth,
@@ -107,10 +72,10 @@ int ext4_extent_node_check(const struct ext4_where *at, const void *node, size_t
                            int depth, uint32_t csum_seed)
 {
         const struct ext4_extent_header *eh = node;
-        size_t room = (size - sizeof(*eh)) / sizeof(struct ext4_extent_disk);
-        unsigned max = le16_get(eh->eh_max);
-        unsigned entries = le16_get(eh->eh_entries);
-        unsigned eh_depth = le16_get(eh->eh_depth);
+        unsigned room = ext4_node_room(size);
+        unsigned max = ext4_node_max(eh);
+        unsigned entries = ext4_node_entries(eh);
+        unsigned eh_depth = ext4_node_depth(eh);
         size_t tail = sizeof(*eh) + max * sizeof(struct ext4_extent_disk);
 
         if (le16_get(eh->eh_magic) != EXT4_EXTENT_MAGIC)
@@ -172,7 +137,7 @@ int ext4_extent_read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth,
         /* The verdict is remembered per block and owner, but a hostile tree can lead to
          * the same block at another depth. */
         eh = buf->data;
-        if (le16_get(eh->eh_depth) != depth) {
+        if (ext4_node_depth(eh) != (unsigned)depth) {
                 const struct ext4_where at = ext4_at(inode, blk);
 
                 buf_put(buf);
@@ -180,24 +145,6 @@ int ext4_extent_read_node(struct ext4_inode *inode, ext4_fsblk_t blk, int depth,
         }
         *ret_buf = buf;
         return 0;
-}
-
-/* The last entry whose first block is <= lblk, or -1.  Entries are sorted: bisect.  Extents and
- * index entries both begin with their first logical block. */
-static int find_entry(const struct ext4_extent_header *eh, ext4_lblk_t lblk)
-{
-        const struct ext4_extent_disk *ex = leaf_entries(eh);
-        int lo = 0, hi = le16_get(eh->eh_entries);
-
-        while (lo < hi) {
-                int mid = lo + (hi - lo) / 2;
-
-                if (le32_get(ex[mid].ee_block) <= lblk)
-                        lo = mid + 1;
-                else
-                        hi = mid;
-        }
-        return lo - 1;
 }
 
 static struct ext4_map hole_between(uint64_t from, uint64_t to)
@@ -213,29 +160,27 @@ static struct ext4_map hole_between(uint64_t from, uint64_t to)
 static int map_in_leaf(const struct ext4_where *at, const struct ext4_extent_header *eh,
                        ext4_lblk_t lblk, const struct bounds *b, struct ext4_map *ret_map)
 {
-        const struct ext4_extent_disk *ex = leaf_entries(eh);
-        int nr = le16_get(eh->eh_entries);
-        int i = find_entry(eh, lblk);
+        const unsigned nr = ext4_node_entries(eh);
+        const int i = ext4_node_find(eh, lblk);
+        const unsigned next = (unsigned)(i + 1);
         uint64_t hole_from = b->from;
+        struct ext4_map ex;
 
-        if (nr > 0 &&
-            (le32_get(ex[0].ee_block) < b->from ||
-             le32_get(ex[nr - 1].ee_block) + (uint64_t)extent_len(&ex[nr - 1]) > b->to))
-                return ext4_corrupt(at, "extent leaf: extents outside of what the index says");
+        if (nr > 0) {
+                ex = ext4_node_extent(eh, nr - 1);
+                if (ext4_node_key(eh, 0) < b->from || ext4_map_end(&ex) > b->to)
+                        return ext4_corrupt(
+                                at, "extent leaf: extents outside of what the index says");
+        }
         if (i >= 0) {
-                hole_from = le32_get(ex[i].ee_block) + (uint64_t)extent_len(&ex[i]);
+                ex = ext4_node_extent(eh, (unsigned)i);
+                hole_from = ext4_map_end(&ex);
                 if (lblk < hole_from) {
-                        *ret_map = (struct ext4_map){
-                                .lblk = le32_get(ex[i].ee_block),
-                                .len = extent_len(&ex[i]),
-                                .pblk = extent_start(&ex[i]),
-                                .type = is_unwritten(&ex[i]) ? EXT4_MAP_UNWRITTEN
-                                                             : EXT4_MAP_WRITTEN,
-                        };
+                        *ret_map = ex;
                         return 0;
                 }
         }
-        *ret_map = hole_between(hole_from, i + 1 < nr ? le32_get(ex[i + 1].ee_block) : b->to);
+        *ret_map = hole_between(hole_from, next < nr ? ext4_node_key(eh, next) : b->to);
         return 0;
 }
 
@@ -244,18 +189,18 @@ static int map_in_leaf(const struct ext4_where *at, const struct ext4_extent_hea
 static int step_down(const struct ext4_where *at, const struct ext4_extent_header *eh,
                      ext4_lblk_t lblk, struct bounds *b, ext4_fsblk_t *ret_child)
 {
-        const struct ext4_extent_index *ei = index_entries(eh);
-        int nr = le16_get(eh->eh_entries);
-        int i = find_entry(eh, lblk);
+        const unsigned nr = ext4_node_entries(eh);
+        const int i = ext4_node_find(eh, lblk);
+        const unsigned next = (unsigned)(i + 1);
 
-        if (le32_get(ei[0].ei_block) < b->from || le32_get(ei[nr - 1].ei_block) >= b->to)
+        if (ext4_node_key(eh, 0) < b->from || ext4_node_key(eh, nr - 1) >= b->to)
                 return ext4_corrupt(at, "extent index: children outside of what is above says");
-        if (i + 1 < nr)
-                b->to = le32_get(ei[i + 1].ei_block);
+        if (next < nr)
+                b->to = ext4_node_key(eh, next);
         if (i < 0)
                 return 0;
-        b->from = le32_get(ei[i].ei_block);
-        *ret_child = index_child(&ei[i]);
+        b->from = ext4_node_key(eh, (unsigned)i);
+        *ret_child = ext4_node_child(eh, (unsigned)i);
         return 1;
 }
 
@@ -268,7 +213,7 @@ int ext4_extent_lookup(struct ext4_inode *inode, ext4_lblk_t lblk, unsigned flag
         struct buf *buf = NULL; /* holds eh, but for the root */
         int ret = 1;
 
-        for (int depth = le16_get(eh->eh_depth); depth > 0; depth--) {
+        for (int depth = (int)ext4_node_depth(eh); depth > 0; depth--) {
                 struct buf *parent = buf;
 
                 ret = step_down(&at, eh, lblk, &b, &at.blk);

@@ -14,7 +14,7 @@
  *  I1  Entries are sorted, extents do not overlap, none is empty.
  *  I2  A written extent has at most 32768 blocks, an unwritten one 32767 (B18).
  *  I3  A splice changes nothing of what lies outside of the range it was planned for:
- * neighbours may become one with the new extents, with the same blocks behind them.
+ *      neighbours may become one with the new extents, with the same blocks behind them.
  */
 
 #include "ext4/ext4.h"
@@ -28,7 +28,7 @@ static inline uint32_t ext4_extent_max_len(enum ext4_map_type type)
         return type == EXT4_MAP_UNWRITTEN ? EXT4_MAX_UNWRITTEN : EXT4_MAX_WRITTEN;
 }
 
-/* ---- looking ---- */
+/* ---- looking, also for the reading side and its verifier ---- */
 
 static inline unsigned ext4_node_entries(const struct ext4_extent_header *eh)
 {
