@@ -42,61 +42,24 @@ bool ext4_is_dax(const struct ext4_inode *inode)
         return fs->opts.dax == EXT4_DAX_ALWAYS || inode->is_dax;
 }
 
-/* ---- the lock ---- */
-
-enum hold {
-        SHARED,
-        EXCLUSIVE,
-};
-
-static int lock_inode(struct vfs_inode *inode, enum hold hold, bool nowait)
-{
-        if (nowait) {
-                bool got = hold == EXCLUSIVE ? rwsem_write_trylock(&inode->lock)
-                                             : rwsem_read_trylock(&inode->lock);
-
-                return got ? 0 : -EAGAIN;
-        }
-        if (hold == EXCLUSIVE)
-                rwsem_write_lock(&inode->lock);
-        else
-                rwsem_read_lock(&inode->lock);
-        return 0;
-}
-
-static void unlock_inode(struct vfs_inode *inode, enum hold hold)
-{
-        if (hold == EXCLUSIVE)
-                rwsem_write_unlock(&inode->lock);
-        else
-                rwsem_read_unlock(&inode->lock);
-}
-
-static int64_t count_again(const struct vfs_kiocb *iocb, int64_t ret)
-{
-        if (ret == -EAGAIN)
-                vfs_count(iocb->inode->sb, VFS_NOWAIT_AGAIN);
-        return ret;
-}
-
 /* ---- reading ---- */
 
 int64_t ext4_dax_read(struct vfs_kiocb *iocb, struct iov_iter *iter)
 {
         struct vfs_inode *inode = iocb->inode;
-        int64_t ret = lock_inode(inode, SHARED, iocb->flags & VFS_NOWAIT);
+        int64_t ret = ext4_io_lock(inode, false, iocb->flags & VFS_NOWAIT);
 
         if (ret < 0)
-                return count_again(iocb, ret);
+                return ext4_count_again(iocb->inode, ret);
         if (!ext4_is_dax(ext4_inode_of(inode))) {
-                unlock_inode(inode, SHARED);
+                ext4_io_unlock(inode, false);
                 return EXT4_NOT_DAX;
         }
         vfs_count(inode->sb, VFS_DAX_READS);
         ret = iomap_dax_read(iocb, iter, &ext4_read_ops);
         ext4_accessed(ext4_inode_of(inode), iocb->flags);
-        unlock_inode(inode, SHARED);
-        return count_again(iocb, ret);
+        ext4_io_unlock(inode, false);
+        return ext4_count_again(iocb->inode, ret);
 }
 
 /* ---- writing ---- */
@@ -108,7 +71,7 @@ struct dax_write {
         struct ext4_inode *inode;
         struct vfs_kiocb *iocb;
         struct iov_iter *iter;
-        enum hold hold;
+        bool is_exclusive; /* how the lock is held */
         uint64_t pos, end;
         bool is_extending; /* ends behind the size */
         bool is_written;   /* all of it has written blocks */
@@ -119,19 +82,10 @@ static bool nowait(const struct dax_write *w)
         return w->iocb->flags & VFS_NOWAIT;
 }
 
-/* A guess, before the lock (C7). */
-static enum hold guess(const struct vfs_kiocb *iocb, const struct iov_iter *iter)
-{
-        if ((iocb->flags & VFS_APPEND) || iocb->pos > INT64_MAX - iter->count ||
-            iocb->pos + iter->count > vfs_size(iocb->inode))
-                return EXCLUSIVE;
-        return SHARED;
-}
-
 static int check(struct dax_write *w)
 {
         int ret = ext4_write_check(w->inode, w->iocb, w->iter, ext4_max_size(w->inode),
-                                   w->hold == EXCLUSIVE);
+                                   w->is_exclusive);
 
         if (ret <= 0)
                 return ret;
@@ -204,7 +158,7 @@ static int64_t write_locked(struct dax_write *w)
         }
         if (nowait(w))
                 return -EAGAIN; /* before anything was done */
-        if (w->hold != EXCLUSIVE)
+        if (!w->is_exclusive)
                 return RESTART;
         ret = ext4_drop_privileges(w->inode);
         if (ret < 0)
@@ -213,32 +167,34 @@ static int64_t write_locked(struct dax_write *w)
 }
 
 /* EXT4_NOT_DAX, RESTART, or the result. */
-static int64_t write_once(struct vfs_kiocb *iocb, struct iov_iter *iter, enum hold hold)
+static int64_t write_once(struct vfs_kiocb *iocb, struct iov_iter *iter, bool is_exclusive)
 {
         struct vfs_inode *inode = iocb->inode;
-        struct dax_write w = {
-                .inode = ext4_inode_of(inode), .iocb = iocb, .iter = iter, .hold = hold};
-        int64_t ret = lock_inode(inode, hold, nowait(&w));
+        struct dax_write w = {.inode = ext4_inode_of(inode),
+                              .iocb = iocb,
+                              .iter = iter,
+                              .is_exclusive = is_exclusive};
+        int64_t ret = ext4_io_lock(inode, is_exclusive, nowait(&w));
 
         if (ret < 0)
                 return ret;
         ret = ext4_is_dax(w.inode) ? write_locked(&w) : EXT4_NOT_DAX;
-        unlock_inode(inode, hold);
+        ext4_io_unlock(inode, is_exclusive);
         return ret;
 }
 
 int64_t ext4_dax_write(struct vfs_kiocb *iocb, struct iov_iter *iter)
 {
         struct ext4_inode *inode = ext4_inode_of(iocb->inode);
-        int64_t ret = write_once(iocb, iter, guess(iocb, iter));
+        int64_t ret = write_once(iocb, iter, ext4_write_will_extend(iocb, iter));
         int err;
 
         if (ret == RESTART) {
                 vfs_count(iocb->inode->sb, VFS_LOCK_RESTARTS);
-                ret = write_once(iocb, iter, EXCLUSIVE);
+                ret = write_once(iocb, iter, true);
         }
         if (ret <= 0)
-                return count_again(iocb, ret);
+                return ext4_count_again(iocb->inode, ret);
         vfs_count(iocb->inode->sb, VFS_DAX_WRITES);
         if (!(iocb->flags & VFS_DSYNC))
                 return ret;
@@ -299,12 +255,11 @@ static int lease_locked(const struct vfs_lease *want, void **ret_addr,
 
 int ext4_dax_lease(const struct vfs_lease *want, void **ret_addr, struct vfs_lease **ret_lease)
 {
-        const enum hold hold = want->writes ? EXCLUSIVE : SHARED;
-        int ret = lock_inode(want->inode, hold, false);
+        int ret = ext4_io_lock(want->inode, want->writes, false);
 
         if (ret == 0) {
                 ret = lease_locked(want, ret_addr, ret_lease);
-                unlock_inode(want->inode, hold);
+                ext4_io_unlock(want->inode, want->writes);
         }
         return ret;
 }

@@ -9,7 +9,7 @@
  *   super_write.c writing.c abort.c (super_write.h)  writing it: mount, unmount, errors
  *   journal.c fast_commit.c (journal.h)       its journal and recovery
  *   balloc.c ... (balloc.h)                   blocks, given out and taken back
- *   delayed.c (delayed.h)                     space promised to data in memory
+ *   delayed.c ... (delayed.h)                 space promised to data in memory
  *   inode.c  inode_table.c                    inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
@@ -675,6 +675,14 @@ enum ext4_fallback {
 
 /* Whether direct requests of this file are served buffered, and why (B26). */
 enum ext4_fallback ext4_direct_fallback(const struct ext4_inode *inode);
+void ext4_count_fallback(const struct ext4_inode *inode, enum ext4_fallback why);
+
+/* The inode lock, for a read or a write.  -EAGAIN under `nowait`, if it takes waiting. */
+must_check int ext4_io_lock(struct vfs_inode *inode, bool is_exclusive, bool nowait);
+void ext4_io_unlock(struct vfs_inode *inode, bool is_exclusive);
+
+/* A result on its way to the caller, who is told to come again: that is counted. */
+int64_t ext4_count_again(struct vfs_inode *inode, int64_t ret);
 
 /* The length, in bytes, of direct writes that are never torn: a block, or 0 (C52). */
 uint32_t ext4_atomic_unit(const struct ext4_inode *inode);

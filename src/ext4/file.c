@@ -40,15 +40,51 @@ uint32_t ext4_atomic_unit(const struct ext4_inode *inode)
         return block >= geo->atomic_min && block <= geo->atomic_max ? block : 0;
 }
 
-/* B25: shared, and never asleep under NOWAIT. */
-static bool lock_for_read(struct vfs_kiocb *iocb)
+void ext4_count_fallback(const struct ext4_inode *inode, enum ext4_fallback why)
 {
-        struct vfs_inode *inode = iocb->inode;
+        static const enum vfs_counter counters[] = {
+                [EXT4_FALLBACK_INLINE] = VFS_FALLBACK_INLINE,
+                [EXT4_FALLBACK_DATA_JOURNAL] = VFS_FALLBACK_DATA_JOURNAL,
+                [EXT4_FALLBACK_VERITY] = VFS_FALLBACK_VERITY,
+        };
 
-        if (iocb->flags & VFS_NOWAIT)
-                return rwsem_read_trylock(&inode->lock);
-        rwsem_read_lock(&inode->lock);
-        return true;
+        vfs_count(inode->vfs.sb, counters[why]);
+}
+
+int ext4_io_lock(struct vfs_inode *inode, bool is_exclusive, bool nowait)
+{
+        if (nowait) {
+                bool got = is_exclusive ? rwsem_write_trylock(&inode->lock)
+                                        : rwsem_read_trylock(&inode->lock);
+
+                return got ? 0 : -EAGAIN;
+        }
+        if (is_exclusive)
+                rwsem_write_lock(&inode->lock);
+        else
+                rwsem_read_lock(&inode->lock);
+        return 0;
+}
+
+void ext4_io_unlock(struct vfs_inode *inode, bool is_exclusive)
+{
+        if (is_exclusive)
+                rwsem_write_unlock(&inode->lock);
+        else
+                rwsem_read_unlock(&inode->lock);
+}
+
+int64_t ext4_count_again(struct vfs_inode *inode, int64_t ret)
+{
+        if (ret == -EAGAIN)
+                vfs_count(inode->sb, VFS_NOWAIT_AGAIN);
+        return ret;
+}
+
+/* B25: shared, and never asleep under NOWAIT. */
+static int lock_for_read(const struct vfs_kiocb *iocb)
+{
+        return ext4_io_lock(iocb->inode, false, iocb->flags & VFS_NOWAIT);
 }
 
 /*
@@ -63,13 +99,6 @@ static bool is_aligned(const struct vfs_kiocb *iocb, const struct iov_iter *iter
                iov_iter_is_aligned(iter, geo->mem_align);
 }
 
-static int64_t count_again(struct vfs_inode *inode, int64_t ret)
-{
-        if (ret == -EAGAIN)
-                vfs_count(inode->sb, VFS_NOWAIT_AGAIN);
-        return ret;
-}
-
 int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
 {
         struct vfs_inode *inode = iocb->inode;
@@ -81,8 +110,9 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
                         return ret;
         }
         vfs_count(inode->sb, VFS_BUFFERED_READS);
-        if (!lock_for_read(iocb))
-                return count_again(inode, -EAGAIN);
+        ret = lock_for_read(iocb);
+        if (ret < 0)
+                return ext4_count_again(inode, ret);
         if (ext4_journals_data(ext4_inode_of(inode)))
                 ret = ext4_data_journal_read(iocb, iter);
         else if (ext4_inode_of(inode)->flags & EXT4_FL_INLINE_DATA)
@@ -91,7 +121,7 @@ int64_t ext4_file_read_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
                 ret = iomap_buffered_read(iocb, iter, &ext4_read_ops);
         ext4_accessed(ext4_inode_of(inode), iocb->flags);
         rwsem_read_unlock(&inode->lock);
-        return count_again(inode, ret);
+        return ext4_count_again(inode, ret);
 }
 
 int64_t ext4_file_lend(struct vfs_kiocb *iocb, uint64_t len, struct folio **ret_folio)
@@ -115,19 +145,6 @@ int64_t ext4_file_lend(struct vfs_kiocb *iocb, uint64_t len, struct folio **ret_
         return ret;
 }
 
-static int64_t read_fallback(struct vfs_kiocb *iocb, struct iov_iter *iter,
-                             enum ext4_fallback why)
-{
-        static const enum vfs_counter counters[] = {
-                [EXT4_FALLBACK_INLINE] = VFS_FALLBACK_INLINE,
-                [EXT4_FALLBACK_DATA_JOURNAL] = VFS_FALLBACK_DATA_JOURNAL,
-                [EXT4_FALLBACK_VERITY] = VFS_FALLBACK_VERITY,
-        };
-
-        vfs_count(iocb->inode->sb, counters[why]);
-        return ext4_file_read_buffered(iocb, iter);
-}
-
 int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                               struct iov_iter *iter)
 {
@@ -141,12 +158,14 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 if (ret != EXT4_NOT_DAX)
                         return ret;
         }
-        if (!lock_for_read(iocb))
-                return count_again(inode, -EAGAIN);
+        ret = lock_for_read(iocb);
+        if (ret < 0)
+                return ext4_count_again(inode, ret);
         why = ext4_direct_fallback(ext4_inode_of(inode)); /* decided under the lock (B26) */
         if (why != EXT4_DIRECT_OK) {
                 rwsem_read_unlock(&inode->lock);
-                return read_fallback(iocb, iter, why);
+                ext4_count_fallback(ext4_inode_of(inode), why);
+                return ext4_file_read_buffered(iocb, iter);
         }
         if (!is_aligned(iocb, iter)) {
                 rwsem_read_unlock(&inode->lock);
@@ -160,7 +179,7 @@ int64_t ext4_file_read_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 ret = iomap_dio_read(dio, iocb, iter, &ext4_read_ops);
         ext4_accessed(ext4_inode_of(inode), flags);
         rwsem_read_unlock(&inode->lock);
-        return ret == -EAGAIN ? count_again(inode, ret) : ret;
+        return ext4_count_again(inode, ret);
 }
 
 int64_t ext4_file_seek(struct ext4_inode *inode, uint64_t pos, int whence)

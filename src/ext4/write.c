@@ -47,33 +47,18 @@ static bool nowait(const struct write *w)
 
 static int lock_inode(const struct write *w)
 {
-        struct rwsem *lock = &w->inode->vfs.lock;
-
-        if (nowait(w)) {
-                bool got = w->exclusive ? rwsem_write_trylock(lock) : rwsem_read_trylock(lock);
-
-                return got ? 0 : -EAGAIN;
-        }
-        if (w->exclusive)
-                rwsem_write_lock(lock);
-        else
-                rwsem_read_lock(lock);
-        return 0;
+        return ext4_io_lock(&w->inode->vfs, w->exclusive, nowait(w));
 }
 
 static void unlock_inode(const struct write *w)
 {
-        if (w->exclusive)
-                rwsem_write_unlock(&w->inode->vfs.lock);
-        else
-                rwsem_read_unlock(&w->inode->vfs.lock);
+        ext4_io_unlock(&w->inode->vfs, w->exclusive);
 }
 
-/* A guess, before the lock (C7). */
-static bool will_extend(const struct write *w)
+bool ext4_write_will_extend(const struct vfs_kiocb *iocb, const struct iov_iter *iter)
 {
-        return (w->iocb->flags & VFS_APPEND) || w->iocb->pos > INT64_MAX - w->iter->count ||
-               w->iocb->pos + w->iter->count > vfs_size(&w->inode->vfs);
+        return (iocb->flags & VFS_APPEND) || iocb->pos > INT64_MAX - iter->count ||
+               iocb->pos + iter->count > vfs_size(iocb->inode);
 }
 
 /* ---- the checks ---- */
@@ -231,7 +216,6 @@ static int prepare_tail(struct write *w)
 static int64_t write_buffered_locked(struct write *w)
 {
         struct ext4_inode *inode = w->inode;
-
         int64_t ret;
 
         vfs_pending_drain(inode->vfs.sb, &inode->vfs.dio); /* order: no old bytes (B45) */
@@ -405,13 +389,6 @@ static int64_t sync_if_asked(struct write *w, bool asked, int64_t ret)
         return err < 0 ? err : ret;
 }
 
-static int64_t count_again(const struct write *w, int64_t ret)
-{
-        if (ret == -EAGAIN)
-                vfs_count(w->inode->vfs.sb, VFS_NOWAIT_AGAIN);
-        return ret;
-}
-
 int64_t ext4_file_write_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
 {
         struct write w = {.inode = ext4_inode_of(iocb->inode),
@@ -443,18 +420,6 @@ int64_t ext4_file_write_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
         return sync_if_asked(&w, iocb->flags & VFS_DSYNC, ret);
 }
 
-static int64_t write_fallback(struct write *w, enum ext4_fallback why)
-{
-        static const enum vfs_counter counters[] = {
-                [EXT4_FALLBACK_INLINE] = VFS_FALLBACK_INLINE,
-                [EXT4_FALLBACK_DATA_JOURNAL] = VFS_FALLBACK_DATA_JOURNAL,
-                [EXT4_FALLBACK_VERITY] = VFS_FALLBACK_VERITY,
-        };
-
-        vfs_count(w->inode->vfs.sb, counters[why]);
-        return ext4_file_write_buffered(w->iocb, w->iter);
-}
-
 /* What is to be made durable here, when the request is over here. */
 static bool needs_sync(const struct write *w)
 {
@@ -477,19 +442,20 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 if (ret != EXT4_NOT_DAX)
                         return ret;
         }
-        w.exclusive = will_extend(&w);
+        w.exclusive = ext4_write_will_extend(iocb, iter);
         for (;;) {
                 enum ext4_fallback why;
 
                 ret = lock_inode(&w);
                 if (ret < 0)
-                        return count_again(&w, ret);
+                        return ext4_count_again(&w.inode->vfs, ret);
                 why = ext4_direct_fallback(w.inode); /* decided under the lock (B34) */
                 if (why != EXT4_DIRECT_OK) {
                         unlock_inode(&w);
                         if (iocb->flags & VFS_ATOMIC)
                                 return -EOPNOTSUPP;
-                        return write_fallback(&w, why);
+                        ext4_count_fallback(w.inode, why);
+                        return ext4_file_write_buffered(iocb, iter);
                 }
                 ret = write_direct_locked(&w);
                 unlock_inode(&w);
@@ -504,7 +470,8 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
         }
         if (ret == VFS_QUEUED)
                 return ret;
-        return count_again(&w, sync_if_asked(&w, ret > 0 && needs_sync(&w), ret));
+        return ext4_count_again(&w.inode->vfs,
+                                sync_if_asked(&w, ret > 0 && needs_sync(&w), ret));
 }
 
 /* ---- who writes ---- */

@@ -23,6 +23,9 @@
 must_check int ext4_write_check(struct ext4_inode *inode, struct vfs_kiocb *iocb,
                                 struct iov_iter *iter, uint64_t max, bool is_exclusive);
 
+/* Whether it will end behind the size: a guess, before the lock (C7). */
+bool ext4_write_will_extend(const struct vfs_kiocb *iocb, const struct iov_iter *iter);
+
 /* ---- write_map.c ---- */
 
 extern const struct iomap_ops ext4_write_ops;     /* direct */
