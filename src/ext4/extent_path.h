@@ -4,12 +4,13 @@
 
 /*
  * From the root of an extent tree down to a leaf, for those who change it: shared by the files
- * that extent_change.h names.
+ * that extent_change.h names.  What is at the end (credits, blocks of a map) is for indirect
+ * maps, too.
  *
  *  P1  The key of an index entry is the key of its child's first entry.  Whoever changes the
  *      first entry of a node says so to ext4_path_begin(), and ext4_path_end() puts it right
- * all the way up.  (A tree made by others may have lower keys; they do no harm.) P2  But for
- * the root, no node is empty between two operations.
+ *      all the way up.  (A tree made by others may have lower keys; they do no harm.)
+ *  P2  But for the root, no node is empty between two operations.
  */
 
 #include "ext4/extent_change.h"

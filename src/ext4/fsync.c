@@ -114,9 +114,7 @@ int ext4_fsync_written(struct ext4_inode *inode, enum ext4_sync what)
 
 int ext4_sync_fs(struct ext4_fs *fs)
 {
-        int ret;
-
-        int err;
+        int ret, err;
 
         if (ext4_is_down(fs))
                 return -EIO;

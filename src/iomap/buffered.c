@@ -96,7 +96,7 @@ static uint64_t pow2_above(uint64_t n)
         return n <= 1 ? 1 : 1ull << (64 - __builtin_clzll(n - 1));
 }
 
-/* How much to have in memory from pos on: more and more for who reads on and on (B45). */
+/* How much to have in memory from pos on: more and more for who reads on and on. */
 static uint32_t window_for(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len)
 {
         struct vfs_readahead *ra = iocb->readahead;

@@ -20,8 +20,8 @@
  * - Who takes blocks away from a file holds both exclusive, and takes the folios away first
  *   (C39).
  * - Writing back takes neither.  It marks what it writes (is_writeback); who would change or
- * take away such a folio waits for the end.  It may therefore be waited for with inode locks
- * held, but not with a handle open.
+ *   take away such a folio waits for the end.  It may therefore be waited for with inode locks
+ *   held, but not with a handle open.
  */
 
 #include "util/arena.h"
