@@ -214,6 +214,7 @@ static int write_zeroes_piece(const struct range *r, uint64_t *lblk, uint64_t en
         if (map.type == EXT4_MAP_HOLE)
                 return -EUCLEAN; /* it was allocated by this very call */
         ret = ext4_zero_blocks(inode->fs, map.pblk, map.len);
+        vfs_written(&inode->vfs); /* order: behind them, or a flush in between would do (B49) */
         if (ret == 0 && map.type == EXT4_MAP_UNWRITTEN)
                 ret = convert(r, *lblk, *lblk + map.len, EXT4_MAP_WRITTEN);
         *lblk += map.len;

@@ -550,6 +550,40 @@ static void changes_wait_for_requests_C11(void **state)
         race_close(&r);
 }
 
+struct meddler {
+        struct race *r;
+        unsigned nr_zeroed, nr_flushed;
+};
+
+/* Somebody syncs the file right before zeros go to the device. */
+static void sync_before_zeros(void *arg, enum held_when when, const struct held_io *io)
+{
+        struct meddler *m = arg;
+
+        if (when == HELD_BEFORE && io->op == UEXT4_BDEV_WRITE_ZEROES && m->nr_zeroed++ == 0)
+                T_CHECK(uext4_fdatasync(m->r->buffered) == 0);
+        m->nr_flushed += when == HELD_AFTER && io->op == UEXT4_BDEV_FLUSH;
+}
+
+/* The flush that comes too early is not taken for the one that zeros need. */
+static void zeros_are_flushed_by_who_syncs_afterwards_B49(void **state)
+{
+        struct meddler m;
+        struct race r;
+
+        race_open(&r);
+        m = (struct meddler){.r = &r};
+        make_eight_blocks(&r, OVERWRITE);
+        assert_int_equal(uext4_fsync(r.direct), 0);
+        held_set_hook(r.dev, sync_before_zeros, &m);
+        assert_int_equal(uext4_fallocate(r.direct, FALLOC_FL_WRITE_ZEROES, 0, 8 * BLOCK), 0);
+        assert_int_equal(m.nr_zeroed, 1);
+        m.nr_flushed = 0;
+        assert_int_equal(uext4_fdatasync(r.direct), 0);
+        assert_int_equal(m.nr_flushed, 1);
+        race_close(&r);
+}
+
 /* The thread that waits is the one that has to drive the queue. */
 static void one_thread_submits_and_changes_C11(void **state)
 {
@@ -878,6 +912,7 @@ int main(void)
                 cmocka_unit_test(part_waits_for_the_block_under_way_B36),
                 cmocka_unit_test(changes_wait_for_requests_C11),
                 cmocka_unit_test(one_thread_submits_and_changes_C11),
+                cmocka_unit_test(zeros_are_flushed_by_who_syncs_afterwards_B49),
                 cmocka_unit_test(a_buffered_write_waits_for_requests_B45),
                 cmocka_unit_test(fsync_does_not_wait_for_requests_B49),
                 cmocka_unit_test(close_and_unmount_with_requests_under_way),
