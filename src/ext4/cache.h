@@ -24,7 +24,7 @@ must_check int ext4_cache_leave(struct ext4_inode *inode, uint64_t gone_from, ui
 /*
  * Before direct I/O of [pos, end), under the inode lock: what is dirty there is on the device;
  * before a write nothing of it is in memory.  -EAGAIN under `nowait` if that takes waiting.  An
- * error of writing back.  For a write -EBUSY: write through the cache.
+ * error of writing back.
  */
 must_check int ext4_cache_before_read(struct ext4_inode *inode, uint64_t pos, uint64_t end,
                                       bool nowait);

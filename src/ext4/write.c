@@ -354,21 +354,15 @@ static int64_t write_direct_locked(struct write *w)
         if (ret < 0)
                 return ret;
         ret = ext4_cache_before_write(w->inode, w->pos, w->end, nowait(w));
-        if (ret == -EBUSY && (w->iocb->flags & VFS_ATOMIC))
-                return -EAGAIN; /* through the cache it would be torn */
-        if (ret == -EBUSY)      /* C26: it cannot leave the cache */
-                return w->exclusive ? write_rest(w, 0) : RESTART;
         if (ret == 0)
                 ret = look(w);
         if (ret < 0)
                 return ret;
         if (w->exclusive)
-                ret = write_exclusive(w);
-        else if (may_share(w))
-                ret = write_mapped(w);
-        else
-                return nowait(w) ? -EAGAIN : RESTART;
-        return ret;
+                return write_exclusive(w);
+        if (may_share(w))
+                return write_mapped(w);
+        return nowait(w) ? -EAGAIN : RESTART;
 }
 
 /* ---- the calls ---- */
