@@ -56,15 +56,17 @@ int srv_op_read(struct srv_request *rq)
 
 /* ---- writing ---- */
 
-static int rwf_of(uint32_t flags)
+static int rwf_of(const struct fuse_write_in *in)
 {
-        if ((flags & O_SYNC) == O_SYNC)
-                return RWF_SYNC;
-        return flags & O_DSYNC ? RWF_DSYNC : 0;
+        const bool appends = (in->flags & O_APPEND) && !(in->write_flags & FUSE_WRITE_CACHE);
+        const int rwf = appends ? RWF_APPEND : 0;
+
+        if ((in->flags & O_SYNC) == O_SYNC)
+                return rwf | RWF_SYNC;
+        return in->flags & O_DSYNC ? rwf | RWF_DSYNC : rwf;
 }
 
-/* Pages that the kernel writes back may come by any handle, one with O_APPEND or O_DIRECT too.
- */
+/* Pages that the kernel writes back may come by any handle, one with O_DIRECT too. */
 static int file_to_write(struct srv_request *rq, const struct fuse_write_in *in,
                          struct uext4_file **ret_file)
 {
@@ -104,7 +106,7 @@ int srv_op_write(struct srv_request *rq)
         srv_cred_use_asked(rq, in->write_flags & FUSE_WRITE_KILL_SUIDGID ? 0 : ~0ull);
         if (fills_pages(in->write_flags, FUSE_WRITE_LOCKOWNER))
                 atomic_store(&node->cached, true);
-        n = uext4_pwritev2(file, &iov, 1, in->offset, rwf_of(in->flags));
+        n = uext4_pwritev2(file, &iov, 1, in->offset, rwf_of(in));
         if (n < 0)
                 return (int)n;
         rq->bytes = (size_t)n;

@@ -5,8 +5,8 @@
  *
  * A program may turn O_DIRECT on and off while a file is open (fcntl(2)), and each request says
  * how it is; so a handle has two files, of which the second is opened when it is first asked
- * for.  The access mode is that of the handle for both.  O_SYNC and O_DSYNC come with each
- * write.
+ * for.  The access mode is that of the handle for both.  O_APPEND, O_SYNC and O_DSYNC come with
+ * each write; but what is append-only must be opened with O_APPEND, and stays so.
  */
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "fuse/internal.h"
 
 enum {
-        FLAGS_KEPT = O_ACCMODE | O_APPEND | O_NOATIME,
+        FLAGS_KEPT = O_ACCMODE | O_NOATIME,
 };
 
 /* Pages that the kernel writes back it must have been able to read, where they are written in
@@ -34,6 +34,10 @@ static int open_primary(struct fuse_server *server, struct srv_handle *h, int fl
         h->flags = flags & FLAGS_KEPT;
         h->is_direct = flags & O_DIRECT;
         ret = uext4_open(h->node->inode, h->flags | (flags & O_DIRECT), &h->primary);
+        if (ret == -EPERM && (flags & O_APPEND)) {
+                h->flags |= O_APPEND;
+                ret = uext4_open(h->node->inode, h->flags | (flags & O_DIRECT), &h->primary);
+        }
         if (ret < 0 || !needs_to_read(server, flags))
                 return ret;
         uext4_close(h->primary);

@@ -83,7 +83,7 @@ int srv_node_writer(struct fuse_server *server, struct srv_node *node,
 struct srv_handle {
         TAILQ_ENTRY(srv_handle) link; /* [server->handles_lock] */
         struct srv_node *node;
-        int flags;                          /* as opened: access mode, O_APPEND, O_NOATIME */
+        int flags;                          /* access mode, O_NOATIME; O_APPEND: append-only */
         struct uext4_file *primary;         /* NULL: a directory */
         _Atomic(struct uext4_file *) other; /* the same with O_DIRECT the other way round */
         bool is_direct;                     /* primary is with O_DIRECT */

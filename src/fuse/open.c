@@ -3,7 +3,8 @@
 /*
  * Opening and making files, and what the kernel may do with their pages.
  *
- * - With O_DIRECT nothing is cached, and writes inside the size run side by side.
+ * - With O_DIRECT nothing is cached, and writes inside the size run side by side.  So it is
+ *   where the kernel would keep what was written to an append-only file.
  * - Else the kernel keeps the pages that it has of the file: they are what is in the file, see
  *   data.c.  The exception is for the access time, which changes only when a read gets as far
  *   as to us: where it is due the kernel is told to forget, once.
@@ -39,11 +40,18 @@ static bool atime_is_due(const struct fuse_server *server, const struct uext4_st
                time(NULL) - st->atime.tv_sec >= DAY;
 }
 
+/* What is append-only no file of ours can write to at any place. */
+static bool cannot_write_back(const struct fuse_server *server, const struct srv_handle *h)
+{
+        return server->cache == FUSE_CACHE_WRITEBACK && (h->flags & O_APPEND);
+}
+
 static uint32_t open_flags(struct fuse_server *server, struct srv_handle *h, int flags)
 {
         struct uext4_stat st;
 
-        if (server->cache == FUSE_CACHE_NONE || (flags & O_DIRECT))
+        if (server->cache == FUSE_CACHE_NONE || (flags & O_DIRECT) ||
+            cannot_write_back(server, h))
                 return FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH;
         if (uext4_stat(h->node->inode, &st) == 0 && !atime_is_due(server, &st, flags))
                 return FOPEN_KEEP_CACHE | FOPEN_NOFLUSH;

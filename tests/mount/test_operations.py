@@ -426,6 +426,31 @@ class Contents(Operations):
             os.pwrite(fd, b"z", 1)
             self.assertEqual(os.pread(fd, 3, 0), b"yzy")
 
+    def test_appending(self):
+        path = self.path("a")
+        for direct in [0, os.O_DIRECT]:
+            path.write_bytes(b"o" * 2 * BLOCK)
+            with opened(path, os.O_RDWR | os.O_APPEND | direct) as fd:
+                os.pwritev(fd, [aligned(b"e" * BLOCK)], 0)
+                fcntl.fcntl(fd, fcntl.F_SETFL, direct)
+                os.pwritev(fd, [aligned(b"b" * BLOCK)], 0)
+                fcntl.fcntl(fd, fcntl.F_SETFL, direct | os.O_APPEND)
+                os.write(fd, aligned(b"f" * BLOCK))
+            self.assertEqual(path.read_bytes()[::BLOCK], b"boef")
+
+    def test_append_only(self):
+        path = self.path("a")
+        path.touch()
+        set_flags(path, flags_of(path) | APPEND)
+        self.fails(errno.EPERM, os.open, path, os.O_WRONLY)
+        with opened(path, os.O_WRONLY | os.O_APPEND) as fd:
+            os.write(fd, b"begin, ")
+            fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+            os.write(fd, b"end")
+            os.fsync(fd)
+        self.assertEqual(path.read_bytes(), b"begin, end")
+        set_flags(path, flags_of(path) & ~APPEND)
+
     def test_direct_writes_and_cached_reads(self):
         """Whoever reads after a write is over reads what was written: also from a page
         that others had the kernel fill in the course of that write."""
