@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -295,6 +296,16 @@ void cli_join(char **list, const char *word)
 
         *list = old && *old ? cli_printf("%s,%s", old, word) : cli_strdup(word);
         free(old);
+}
+
+void cli_raise_file_limit(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit); /* else there are fewer */
+        }
 }
 
 uint64_t cli_clock_ns(void)

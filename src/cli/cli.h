@@ -225,4 +225,7 @@ void cli_join(char **list, const char *word);
 
 uint64_t cli_clock_ns(void);
 
+/* As many open files as the host allows, from now on. */
+void cli_raise_file_limit(void);
+
 #endif

@@ -28,7 +28,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -432,18 +431,6 @@ static void get_tree(struct get *g)
 
 /* ---- all of it ---------------------------------------------------------- */
 
-/* A directory keeps its descriptor while the walk is in it: allow as deep a tree as the host
- * does. */
-static void raise_file_limit(void)
-{
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                limit.rlim_cur = limit.rlim_max;
-                setrlimit(RLIMIT_NOFILE, &limit); /* without it, less deep trees */
-        }
-}
-
 void extract_tree(struct cli *cli, const struct extract *to, const struct cli_operand *op)
 {
         struct get get = {.cli = cli, .to = to, .op = op}, *g = &get;
@@ -454,7 +441,7 @@ void extract_tree(struct cli *cli, const struct extract *to, const struct cli_op
                 return;
         }
         attributes_init(&g->attributes, cli);
-        raise_file_limit();
+        cli_raise_file_limit(); /* a directory keeps its descriptor while the walk is in it */
         if (progress_wanted())
                 progress_start(copy_image_size(op));
         get_tree(g);

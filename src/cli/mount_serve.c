@@ -355,6 +355,8 @@ static int prepare(struct serving *s)
         if (status != CLI_OK)
                 return status;
         s->detach_fd = mount_prepare_detach(s->request);
+        /* Each thread has two channels. */
+        cli_raise_file_limit();
         json_object_seed(0); /* from a file; later it could not be read */
         /* While the kernel writes back to us, memory for us must not wait for that. */
         (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);

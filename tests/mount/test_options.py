@@ -6,6 +6,7 @@ the helpers of mount(8) and umount(8), and users that are not root."""
 import os
 import random
 import re
+import resource
 import shutil
 import stat
 import unittest
@@ -75,6 +76,15 @@ class Options(mounting.Case):
         self.assertEqual(self.image.read_bytes()[:1 << 20], bytes(1 << 20))
         self.image.write_bytes(self.image.read_bytes()[1 << 20:])
         self.fsck_closed()
+
+    def test_more_threads_than_files_at_first(self):
+        self.make()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        done = uext4("mount", "-o", "threads=64", self.image, self.at,
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard)))
+        self.assertEqual(done.status, 0, done.err)
+        self.server()
+        self.umount()
 
     def test_options_of_the_library(self):
         self.make()
