@@ -151,6 +151,14 @@ static const char *end_text(const struct uext4_journal *v)
         return jbd2_is_empty(&v->journal) ? "the log is empty" : texts[v->extent.end];
 }
 
+/* The kernel and we store -errno; that others store it as it is does no harm. */
+static uint32_t error_of(const struct jbd2_super *sb)
+{
+        const uint32_t stored = be32_get(sb->s_errno);
+
+        return stored > INT32_MAX ? -stored : stored;
+}
+
 void uext4_journal_get_info(const struct uext4_journal *v, struct uext4_journal_info *ret_info)
 {
         const struct jbd2_journal *j = &v->journal;
@@ -163,7 +171,7 @@ void uext4_journal_get_info(const struct uext4_journal *v, struct uext4_journal_
                 .nr_fast_commit_blocks = be32_get(j->sb.s_maxlen) - j->last,
                 .start = be32_get(j->sb.s_start),
                 .sequence = be32_get(j->sb.s_sequence),
-                .error = be32_get(j->sb.s_errno),
+                .error = error_of(&j->sb),
                 .nr_transactions = v->extent.nr_transactions,
         };
         memcpy(ret_info->uuid, j->sb.s_uuid, sizeof(ret_info->uuid));

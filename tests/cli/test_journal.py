@@ -46,6 +46,16 @@ class Show(Journal):
         self.assertNotIn("TRANSACTION", out)
         self.assertTrue(out.endswith("\nThe log ends here: the log is empty.\n"), out)
 
+    def test_error(self):
+        """What an aborted journal says: the kernel stores -errno."""
+        data = bytearray(self.image.read_bytes())
+        at = data.index(MAGIC + (4).to_bytes(4, "big")) + 0x20
+        for stored in [-5, 5]:
+            data[at:at + 4] = stored.to_bytes(4, "big", signed=True)
+            self.image.write_bytes(data)
+            self.assertRegex(self.ok("journal", self.image).out, r"(?m)^Error: +Input/output error$")
+            self.assertEqual(json.loads(self.ok("journal", "--json", self.image).out)["error"], 5)
+
     def test_table(self):
         self.write_some()
         before = self.image.read_bytes()
