@@ -207,30 +207,49 @@ static uint32_t find_block(const struct ext4_orphans *os)
         return os->file.nr_blocks;
 }
 
+static uint32_t find_slot(const struct ext4_fs *fs, const le32 *slots)
+{
+        uint32_t slot = 0;
+
+        while (slot < nr_slots(fs) && le32_get(slots[slot]) != 0)
+                slot++;
+        return slot;
+}
+
+/* Its free slots are gone: another block of the file is the same one. */
+static void condemn_block(struct ext4_orphans *os, uint32_t nr)
+{
+        const struct ext4_where at = {os->fs, os->file.ino, os->file.blocks[nr].pblk};
+
+        (void)ext4_corrupt(&at, "orphan file: block %u is full, and was not", nr);
+        os->file.blocks[nr].nr_free = 0;
+}
+
 int ext4_orphan_file_add(struct jbd2_handle *h, struct ext4_orphans *os, struct ext4_orphan *o)
 {
-        uint32_t nr = find_block(os);
-        uint32_t slot = 0;
         struct buf *buf;
         le32 *slots;
-        int ret;
 
-        if (nr == os->file.nr_blocks)
-                return -ENOSPC;
-        ret = begin_block(h, os, nr, &buf, &slots);
-        if (ret < 0)
-                return ret;
-        while (le32_get(slots[slot]) != 0) {
-                slot++;
-                assert(slot < nr_slots(os->fs)); /* nr_free was counted by us */
+        for (;;) {
+                uint32_t nr = find_block(os);
+                int ret = -ENOSPC;
+
+                if (nr < os->file.nr_blocks)
+                        ret = begin_block(h, os, nr, &buf, &slots);
+                if (ret < 0)
+                        return ret;
+                o->block = nr;
+                o->slot = find_slot(os->fs, slots);
+                if (o->slot < nr_slots(os->fs))
+                        break;
+                buf_put(buf);
+                condemn_block(os, nr);
         }
-        slots[slot] = le32_make(o->ino);
+        slots[o->slot] = le32_make(o->ino);
         store_block(h, os, buf, slots);
-        os->file.blocks[nr].nr_free--;
-        os->file.next_block = nr;
+        os->file.blocks[o->block].nr_free--;
+        os->file.next_block = o->block;
         o->in_file = true;
-        o->block = nr;
-        o->slot = slot;
         TAILQ_INSERT_TAIL(&os->in_file, o, link);
         return 0;
 }

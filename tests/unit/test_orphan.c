@@ -8,6 +8,7 @@
  */
 
 #include "ext4/ialloc.h"
+#include "ext4/namei.h"
 #include "ext4/orphan.h"
 #include "t_write.h"
 
@@ -678,6 +679,42 @@ static void hostile_orphan_files(void **state)
         }
 }
 
+/* Two blocks of the file are one: what is put into the first is in the second, too. */
+static void orphan_file_that_names_a_block_twice(void **state)
+{
+        struct t_image img = make(&kinds[7]);
+        struct ext4_new_name new = {.mode = S_IFREG | 0600};
+        struct ext4_extent_disk *extent;
+        struct ext4_extent_header *root;
+        struct ext4_inode *file, *files[300];
+        struct t_mount m;
+
+        T_CHECK(t_mount(&m, &img, &t_mount_ro) == 0);
+        T_CHECK(ext4_iget(m.fs, le32_get(t_super(&img)->s_orphan_file_inum), &file) == 0);
+        root = (void *)(img.data + file->disk_pos + offsetof(struct ext4_inode_disk, i_block));
+        ext4_iput(file);
+        t_umount(&m);
+        extent = (void *)(root + 1);
+        T_CHECK(le16_get(root->eh_entries) == 1 && le16_get(extent[0].ee_len) > 2);
+        root->eh_entries = le16_make(2);
+        extent[1] = extent[0];
+        extent[0].ee_len = le16_make(1);
+        extent[1].ee_block = le32_make(1);
+        extent[1].ee_len = le16_make((uint16_t)(le16_get(extent[1].ee_len) - 1));
+
+        mount_rw(&m, &img);
+        T_CHECK(ext4_iget(m.fs, EXT4_INO_ROOT, &new.dir) == 0);
+        for (size_t i = 0; i < ARRAY_LEN(files); i++)
+                assert_int_equal(ext4_tmpfile(&new, false, &files[i]), 0);
+        assert_true(t_log_has(&m.log, "is full, and was not"));
+        for (size_t i = 0; i < ARRAY_LEN(files); i++)
+                ext4_iput(files[i]);
+        ext4_iput(new.dir);
+        assert_false(ext4_orphans_left(m.fs));
+        t_umount(&m);
+        t_image_free(&img);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -691,6 +728,7 @@ int main(void)
                 cmocka_unit_test(hostile_lists_end),
                 cmocka_unit_test(damaged_orphan_ends_the_list),
                 cmocka_unit_test(hostile_orphan_files),
+                cmocka_unit_test(orphan_file_that_names_a_block_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
