@@ -103,14 +103,27 @@ int ext4_dir_find_locked(struct ext4_inode *dir, const struct ext4_name *name,
 }
 
 /* An inline directory has the number of its parent, and no entry for it. */
-int ext4_dir_find_parent_locked(struct ext4_inode *dir, struct ext4_dir_place *ret_place)
+int ext4_dir_find_parent_locked(struct ext4_inode *dir, const struct ext4_inode *parent,
+                                struct ext4_dir_place *ret_place)
 {
         static const struct ext4_name dotdot = {"..", 2};
+        const struct ext4_where at = ext4_at(dir, 0);
+        struct ext4_dir_place place = {0};
+        int ret = dir->inline_err;
 
-        if (!(dir->flags & EXT4_FL_INLINE_DATA))
-                return ext4_dir_find_locked(dir, &dotdot, ret_place);
-        *ret_place = (struct ext4_dir_place){.ino = ext4_inline_parent(dir)};
-        return dir->inline_err;
+        if (dir->flags & EXT4_FL_INLINE_DATA)
+                place.ino = ext4_inline_parent(dir);
+        else
+                ret = ext4_dir_find_locked(dir, &dotdot, &place);
+        if (ret < 0 && ret != -ENOENT)
+                return ret;
+        if (place.ino == ext4_ino(parent)) {
+                *ret_place = place;
+                return 0;
+        }
+        ext4_dir_place_put(&place);
+        return ext4_corrupt(&at, "\"..\" leads to inode %u, not %u", place.ino,
+                            ext4_ino(parent));
 }
 
 /* ---- entries (pure) ---- */

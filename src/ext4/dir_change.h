@@ -50,8 +50,9 @@ void ext4_dir_lead_to(struct jbd2_handle *h, struct ext4_inode *dir,
                       const struct ext4_dir_place *place, const struct ext4_inode *inode);
 
 /* Where ".." is: a place like others, but in a directory that is inline, where it is no entry
- * and the place is all zeros. */
+ * and the place is all zeros but for `ino`.  -EUCLEAN if it does not lead to `parent`. */
 must_check int ext4_dir_find_parent_locked(struct ext4_inode *dir,
+                                           const struct ext4_inode *parent,
                                            struct ext4_dir_place *ret_place);
 
 /* An entry came, went, changed or has another place: by who changes the bytes. */

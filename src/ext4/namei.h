@@ -106,6 +106,10 @@ must_check int ext4_check_name(const struct ext4_name *name);
 must_check int ext4_may_add_subdir(const struct ext4_inode *dir);
 void ext4_count_subdir(struct ext4_inode *dir, int change);
 
+/* Whether a directory that `dir` has a name for may go: -ENOTEMPTY; -EUCLEAN when its ".."
+ * leads elsewhere.  The locks of both are held. */
+must_check int ext4_may_remove_dir(const struct ext4_inode *dir, struct ext4_inode *victim);
+
 /* The links of what has one name fewer: a directory has none then. */
 static inline uint32_t ext4_links_left(const struct ext4_inode *inode)
 {

@@ -235,10 +235,7 @@ static int check_replaced(const struct rename *r)
                 return ret;
         if (!is_dir(victim))
                 return is_dir(inode) ? -ENOTDIR : 0;
-        if (!is_dir(inode))
-                return -EISDIR;
-        ret = ext4_dir_is_empty_locked(victim);
-        return ret < 0 ? ret : ret == 0 ? -ENOTEMPTY : 0;
+        return is_dir(inode) ? ext4_may_remove_dir(r->to.dir, victim) : -EISDIR;
 }
 
 /* Whether the directory that gets one more can have it. */
@@ -319,15 +316,9 @@ static int find_both(struct rename *r)
 /* ".." of what is a directory and moves to another one. */
 static int begin_parent(struct jbd2_handle *h, struct side *s)
 {
-        const struct ext4_where at = ext4_at(s->inode, 0);
-        int ret = ext4_dir_find_parent_locked(s->inode, &s->parent);
+        int ret = ext4_dir_find_parent_locked(s->inode, s->dir, &s->parent);
 
-        if (ret < 0)
-                return ret;
-        if (s->parent.ino != ext4_ino(s->dir))
-                return ext4_corrupt(&at, "\"..\" leads to inode %u, not %u", s->parent.ino,
-                                    ext4_ino(s->dir));
-        return ext4_dir_place_begin(h, &s->parent);
+        return ret < 0 ? ret : ext4_dir_place_begin(h, &s->parent);
 }
 
 static int begin_side(struct jbd2_handle *h, const struct rename *r, struct side *s)

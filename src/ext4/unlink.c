@@ -32,23 +32,17 @@ static int check_victim(const struct ext4_inode *dir, const struct ext4_inode *v
         return 0;
 }
 
-/* A directory that is in this one, and has nothing in it. */
-static int check_subdir(const struct ext4_inode *dir, struct ext4_inode *victim)
+int ext4_may_remove_dir(const struct ext4_inode *dir, struct ext4_inode *victim)
 {
-        const struct ext4_where at = ext4_at(victim, 0);
         struct ext4_dir_place parent;
         int ret = ext4_dir_is_empty_locked(victim);
 
         if (ret <= 0)
                 return ret < 0 ? ret : -ENOTEMPTY;
-        ret = ext4_dir_find_parent_locked(victim, &parent);
-        if (ret < 0)
-                return ret;
-        ext4_dir_place_put(&parent);
-        if (parent.ino != ext4_ino(dir))
-                return ext4_corrupt(&at, "\"..\" leads to inode %u, not %u", parent.ino,
-                                    ext4_ino(dir));
-        return 0;
+        ret = ext4_dir_find_parent_locked(victim, dir, &parent);
+        if (ret == 0)
+                ext4_dir_place_put(&parent);
+        return ret;
 }
 
 /* The entry, the inode with the link, and the superblock or a block of the orphan file. */
@@ -96,7 +90,7 @@ static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
         rwsem_write_lock_nested(&victim->vfs.lock, RANK_INODE_CHILD);
         ret = check_victim(dir, victim, want_dir);
         if (ret == 0 && want_dir)
-                ret = check_subdir(dir, victim);
+                ret = ext4_may_remove_dir(dir, victim);
         if (ret == 0)
                 ret = jbd2_start(dir->fs->journal, UNLINK_CREDITS, 0, &h);
         if (ret == 0) {

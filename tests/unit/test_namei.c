@@ -691,6 +691,36 @@ static void test_errors(void **state)
         end(&w, "errors");
 }
 
+/* A directory with two names, of which ".." knows one; and one without "..". */
+static void test_wrong_parents(void **state)
+{
+        struct uext4_inode *root, *good, *bad;
+        struct world w;
+
+        (void)state;
+        begin(&w, "-b 1024 -O " DIRS, 16,
+              "mkdir good\\nmkdir bad\\nmkdir good/x\\nln good/x bad/x\\nmkdir bad/none\\n"
+              "mkdir bad/e\\nunlink bad/none/..\\n",
+              1);
+        root = at(&w, "/");
+        good = at(&w, "/good");
+        bad = at(&w, "/bad");
+        assert_int_equal(uext4_rmdir(bad, "x", 1), -EUCLEAN);
+        assert_int_equal(uext4_rmdir(bad, "none", 4), -EUCLEAN);
+        assert_int_equal(uext4_rename(bad, "x", 1, root, "x", 1, 0), -EUCLEAN);
+        assert_int_equal(uext4_rename(bad, "none", 4, root, "x", 1, 0), -EUCLEAN);
+        assert_int_equal(uext4_rename(bad, "e", 1, bad, "x", 1, 0), -EUCLEAN);
+        assert_int_equal(uext4_rename(bad, "e", 1, bad, "none", 4, 0), -EUCLEAN);
+        assert_int_equal(uext4_rename(bad, "e", 1, root, "e", 1, 0), 0);
+        assert_int_equal(uext4_rmdir(good, "x", 1), 0);
+        uext4_inode_put(root);
+        uext4_inode_put(good);
+        uext4_inode_put(bad);
+        unmount_world(&w);
+        t_image_free(&w.img);
+        free(w.names);
+}
+
 static void test_casefold(void **state)
 {
         struct uext4_inode *root;
@@ -911,13 +941,21 @@ static void test_no_space(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_errors),     cmocka_unit_test(test_links),
-                cmocka_unit_test(test_rename),     cmocka_unit_test(test_rename_splits),
-                cmocka_unit_test(test_many_kinds), cmocka_unit_test(test_indexes),
-                cmocka_unit_test(test_hash_signs), cmocka_unit_test(test_inline),
-                cmocka_unit_test(test_kernel),     cmocka_unit_test(test_casefold),
-                cmocka_unit_test(test_no_space),   cmocka_unit_test(test_large),
-                cmocka_unit_test(test_full_index), cmocka_unit_test(test_many_directories),
+                cmocka_unit_test(test_errors),
+                cmocka_unit_test(test_wrong_parents),
+                cmocka_unit_test(test_links),
+                cmocka_unit_test(test_rename),
+                cmocka_unit_test(test_rename_splits),
+                cmocka_unit_test(test_many_kinds),
+                cmocka_unit_test(test_indexes),
+                cmocka_unit_test(test_hash_signs),
+                cmocka_unit_test(test_inline),
+                cmocka_unit_test(test_kernel),
+                cmocka_unit_test(test_casefold),
+                cmocka_unit_test(test_no_space),
+                cmocka_unit_test(test_large),
+                cmocka_unit_test(test_full_index),
+                cmocka_unit_test(test_many_directories),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
