@@ -57,7 +57,7 @@ static int add_group(struct ext4_fs *fs, ext4_group_t group)
 
         if (ret == 0)
                 ret = ext4_group_get(fs, group, 0, &g);
-        if (ret == -EUCLEAN || ret == -EBADMSG) {
+        if (ext4_is_damage(ret)) {
                 gs->bad_desc = true;
                 ext4_group_condemn(fs, group);
                 return 0;
@@ -294,7 +294,7 @@ static int take_locked(struct search *s, ext4_group_t group, struct group_run ru
         gs->nr_promised--;
         if (ret < 0)
                 group_space_add(&gs->space, run);
-        if (ret == -EUCLEAN || ret == -EBADMSG)
+        if (ext4_is_damage(ret))
                 ret = ext4_group_condemn(s->fs, group);
         ext4_space_publish(s->fs, group);
         if (ret < 0)

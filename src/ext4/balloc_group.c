@@ -135,7 +135,7 @@ int ext4_space_load(struct ext4_fs *fs, ext4_group_t group)
         if (gs->loaded)
                 return 0;
         ret = build(fs, group);
-        if (ret == -EUCLEAN || ret == -EBADMSG)
+        if (ext4_is_damage(ret))
                 return ext4_group_condemn(fs, group);
         if (ret < 0)
                 return ret;

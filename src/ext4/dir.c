@@ -279,11 +279,6 @@ int ext4_dir_search(const struct ext4_dir_walk *run, const struct ext4_name *nam
         return -ENOENT;
 }
 
-static bool is_damage(int err)
-{
-        return err == -EUCLEAN || err == -EBADMSG;
-}
-
 /* Every block in turn. */
 static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
                          ext4_lblk_t nr_blocks, struct ext4_dir_hit *ret_hit)
@@ -298,7 +293,7 @@ static int lookup_linear(struct ext4_inode *dir, const struct ext4_name *name,
 
                 if (ret == 0)
                         return not_found;
-                if (is_damage(ret)) {
+                if (ext4_is_damage(ret)) {
                         not_found = ret; /* it may have been there */
                         continue;
                 }
@@ -337,7 +332,7 @@ static int lookup_blocks(struct ext4_inode *dir, const struct ext4_name *name,
                 return ret;
         if (is_indexed(dir, name)) {
                 ret = ext4_htree_lookup_locked(dir, name, ret_hit);
-                if (!is_damage(ret))
+                if (!ext4_is_damage(ret))
                         return ret;
         }
         return lookup_linear(dir, name, nr_blocks, ret_hit);

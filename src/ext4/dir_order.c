@@ -262,11 +262,6 @@ static int gather_run(struct gather *g, const uint8_t *data, uint32_t base, uint
         }
 }
 
-static bool is_damage(int err)
-{
-        return err == -EUCLEAN || err == -EBADMSG;
-}
-
 /* All names before `to` were looked at; but if there were too many, not all are kept, and what
  * is wrong will be found again by the one who goes on. */
 static void end_batch(struct gather *g, uint64_t to)
@@ -302,7 +297,7 @@ static int gather_blocks(struct gather *g)
                 _cleanup_buf_ struct buf *buf = NULL;
 
                 ret = ext4_dir_next_block(g->dir, &lblk, nr_blocks, &buf);
-                if (is_damage(ret)) {
+                if (ext4_is_damage(ret)) {
                         g->batch->err = ret; /* told at the end */
                         ret = 0;
                         continue;
@@ -339,7 +334,7 @@ static int gather_leaf(struct gather *g, struct ext4_dx_path *path,
         if (g->leaves_left-- == 0)
                 return ext4_corrupt(&at, "directory index: more leaves than blocks");
         ret = ext4_dx_read_block(g->dir, lblk, ext4_dir_block_verify, &buf);
-        if (is_damage(ret)) {
+        if (ext4_is_damage(ret)) {
                 g->batch->err = ret;
                 return 0;
         }
@@ -424,7 +419,7 @@ static int gather(struct ext4_inode *dir, struct ext4_dir_batch *batch)
         if (ext4_dir_is_hashed(dir)) {
                 int ret = gather_index(&g);
 
-                if (!is_damage(ret))
+                if (!ext4_is_damage(ret))
                         return ret;
                 batch->nr = 0;
                 batch->err = 0;

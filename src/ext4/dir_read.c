@@ -102,7 +102,7 @@ static int find_dots(struct ext4_inode *dir, const struct ext4_name *name, uint3
         struct ext4_dir_walk walk;
         int ret = ext4_read_block(dir, 0, &check, &buf);
 
-        if (ret == -EUCLEAN || ret == -EBADMSG || (ret == 0 && !buf))
+        if (ext4_is_damage(ret) || (ret == 0 && !buf))
                 return 0;
         if (ret < 0)
                 return ret;

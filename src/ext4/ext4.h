@@ -240,6 +240,12 @@ int ext4_corrupt_in(const struct ext4_where *at, const char *func, uint32_t line
 int ext4_bad_csum_in(const struct ext4_where *at, const char *func, uint32_t line,
                      const char *what);
 
+/* The errors of these two: what is elsewhere may be good all the same. */
+static inline bool ext4_is_damage(int err)
+{
+        return err == -EUCLEAN || err == -EBADMSG;
+}
+
 /* ---- checksums (csum.c) ---- */
 
 /* Seed of everything that belongs to one inode. */

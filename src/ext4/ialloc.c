@@ -285,7 +285,7 @@ static int alloc_somewhere(const struct attempt *begun, struct ext4_inode **ret_
                 if (atomic_load(&ia->groups[group].free_inodes) == 0)
                         continue;
                 ret = alloc_in_group(begun, group, ret_inode);
-                if (ret == -EUCLEAN || ret == -EBADMSG)
+                if (ext4_is_damage(ret))
                         ext4_ialloc_set_bad(ia, group); /* said; others may be good */
                 else if (ret != -ENOSPC)
                         return ret;

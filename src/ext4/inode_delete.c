@@ -99,7 +99,7 @@ static int release_value(const struct owner *o, uint32_t ino)
                 (void)!ext4_corrupt(&at, "attribute value in inode %u, which is none", ino);
                 ext4_iput(value);
                 value = NULL;
-        } else if (ret < 0 && ret != -ESTALE && ret != -EUCLEAN && ret != -EBADMSG) {
+        } else if (ret < 0 && ret != -ESTALE && !ext4_is_damage(ret)) {
                 return ret;
         }
         ret = release_in_handle(o, value);

@@ -221,7 +221,7 @@ static void mark_recovered(struct ext4_super_block *sb, void *arg)
 
 static bool is_damage(int err)
 {
-        return err == -EUCLEAN || err == -EBADMSG || err == -EINVAL || err == -EOPNOTSUPP;
+        return ext4_is_damage(err) || err == -EINVAL || err == -EOPNOTSUPP;
 }
 
 /*

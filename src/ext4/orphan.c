@@ -345,11 +345,6 @@ static int get_orphan(struct ext4_orphans *os, const struct ext4_orphan *what,
         return ret;
 }
 
-static bool is_damage(int err)
-{
-        return err == -EUCLEAN || err == -EBADMSG;
-}
-
 /* ---- the list ---- */
 
 static int cut_list(struct ext4_orphans *os)
@@ -383,7 +378,7 @@ static int pass_list(struct pass *p)
                 help(p, inode);
                 ino = next;
         }
-        return is_damage(ret) ? cut_list(os) : ret;
+        return ext4_is_damage(ret) ? cut_list(os) : ret;
 }
 
 /* ---- the file ---- */
@@ -416,7 +411,7 @@ static int pass_slot(struct pass *p, uint32_t block, uint32_t slot, uint32_t ino
         struct ext4_inode *inode;
         int ret = get_orphan(p->os, &what, &inode);
 
-        if (is_damage(ret))
+        if (ext4_is_damage(ret))
                 return clear_slot(p->os, &what);
         if (ret == 0)
                 help(p, inode);

@@ -102,7 +102,7 @@ static int look_at_blocks(struct ext4_orphans *os, struct ext4_inode *file)
         rwsem_read_lock(&file->vfs.lock);
         for (uint32_t i = 0; i < os->file.nr_blocks && ret == 0; i++) {
                 ret = look_at_block(os, file, i);
-                if (ret == -EUCLEAN || ret == -EBADMSG)
+                if (ext4_is_damage(ret))
                         ret = 0;
         }
         rwsem_read_unlock(&file->vfs.lock);
@@ -299,7 +299,7 @@ int ext4_orphan_file_next(struct ext4_orphans *os, uint32_t *block, uint32_t *sl
                 if (os->file.blocks[*block].nr_free < nr_slots(os->fs) &&
                     os->file.blocks[*block].pblk)
                         ret = next_in_block(os, *block, slot, ret_ino);
-                if (ret == -EUCLEAN || ret == -EBADMSG)
+                if (ext4_is_damage(ret))
                         ret = 0;
                 if (ret != 0)
                         return ret;

@@ -479,7 +479,7 @@ int ext4_drop_capability(struct ext4_inode *inode)
         int ret = ext4_find_capability(inode);
 
         /* From what is damaged nobody gets any. */
-        if (ret == -EUCLEAN || ret == -EBADMSG)
+        if (ext4_is_damage(ret))
                 return 0;
         if (ret > 0)
                 ret = remove_locked(inode, &order);

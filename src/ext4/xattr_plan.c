@@ -72,7 +72,7 @@ static int plan_drop(struct ext4_xattr_plan *c, const struct ext4_xattr_item *it
         if (c->nr_drops == EXT4_XATTR_MAX_DROPS)
                 return ext4_corrupt(&at, "an attribute is there more than twice");
         ret = ext4_iget(c->inode->fs, item->inum, &value);
-        if (ret == -ESTALE || ret == -EUCLEAN || ret == -EBADMSG)
+        if (ret == -ESTALE || ext4_is_damage(ret))
                 return 0;
         if (ret < 0)
                 return ret;
