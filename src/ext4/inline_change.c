@@ -5,6 +5,7 @@
 
 #include "ext4/map_change.h"
 #include "ext4/super_write.h"
+#include "ext4/truncate.h"
 #include "ext4/xattr.h"
 #include "util/alloc.h"
 
@@ -356,8 +357,7 @@ int ext4_inline_dir_to_block(struct jbd2_handle *h, struct ext4_inode *dir, cons
         memcpy(bytes, image, size);
         jbd2_dirty(h, buf);
         buf_put(buf);
-        atomic_store_explicit(&dir->vfs.size, size, memory_order_release);
-        dir->disk_size = size;
+        ext4_set_size(dir, size);
         ext4_inode_map_changed(h, dir);
         ext4_inode_store(h, dir, &loc);
         forget_data(dir);

@@ -119,12 +119,6 @@ static int check_new(struct ext4_inode *dir, const struct ext4_name *name)
 
 /* ---- what is in a new inode ---- */
 
-static void set_size(struct ext4_inode *inode, uint64_t size)
-{
-        atomic_store_explicit(&inode->vfs.size, size, memory_order_release);
-        inode->disk_size = size;
-}
-
 /* A short target lies where the map would be, else in a block that is journalled. */
 static int put_target(struct jbd2_handle *h, struct ext4_inode *inode,
                       const struct ext4_name *target, unsigned alloc_flags)
@@ -144,7 +138,7 @@ static int put_target(struct jbd2_handle *h, struct ext4_inode *inode,
                 jbd2_dirty(h, new.buf);
                 buf_put(new.buf);
         }
-        set_size(inode, target->len);
+        ext4_set_size(inode, target->len);
         return 0;
 }
 

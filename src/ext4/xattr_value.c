@@ -243,9 +243,7 @@ static int fill(struct ext4_inode *value, const void *data, uint32_t size)
         mem_free(mem);
         if (ret < 0)
                 return ret;
-        /* Stored when it gets its entry. */
-        atomic_store_explicit(&value->vfs.size, size, memory_order_release);
-        value->disk_size = size;
+        ext4_set_size(value, size); /* stored when it gets its entry */
         return 0;
 }
 
