@@ -6,7 +6,7 @@
 #include "ext4/map_change.h"
 #include "ext4/super_write.h"
 #include "ext4/truncate.h"
-#include "ext4/xattr.h"
+#include "ext4/xattr_edit.h"
 #include "util/alloc.h"
 
 static const char data_name[] = "data";
@@ -25,80 +25,6 @@ static uint8_t *value_of(struct ext4_inode *inode, uint32_t *ret_len)
         assert(len >= 0);
         *ret_len = (uint32_t)len;
         return len > 0 ? inode->ibody + ((const uint8_t *)value - inode->ibody) : NULL;
-}
-
-static struct ext4_xattr_entry *first_entry(uint8_t *ibody)
-{
-        return (void *)(ibody + sizeof(struct ext4_xattr_ibody_header));
-}
-
-static bool is_last(const struct ext4_xattr_entry *e)
-{
-        return le32_get(*(const le32 *)(const void *)e) == 0;
-}
-
-static size_t entry_size(const struct ext4_xattr_entry *e)
-{
-        return sizeof(*e) + round_up_pow2(e->e_name_len, 4);
-}
-
-static struct ext4_xattr_entry *next_entry(struct ext4_xattr_entry *e)
-{
-        return (void *)((uint8_t *)e + entry_size(e));
-}
-
-static bool is_data(const struct ext4_xattr_entry *e)
-{
-        return e->e_name_index == EXT4_XATTR_INDEX_SYSTEM && e->e_name_len == DATA_NAME_LEN &&
-               memcmp(e + 1, data_name, DATA_NAME_LEN) == 0;
-}
-
-static bool has_value_here(const struct ext4_xattr_entry *e)
-{
-        return le32_get(e->e_value_inum) == 0 && le32_get(e->e_value_size) > 0;
-}
-
-/* Values are packed at the end of the space: close the gap that [offs, offs + size) leaves. */
-static void remove_value(uint8_t *ibody, uint32_t offs, uint32_t size)
-{
-        uint8_t *base = (uint8_t *)first_entry(ibody);
-        uint32_t lowest = offs;
-
-        for (struct ext4_xattr_entry *e = first_entry(ibody); !is_last(e); e = next_entry(e)) {
-                if (has_value_here(e))
-                        lowest = min_t(uint32_t, lowest, le16_get(e->e_value_offs));
-        }
-        memmove(base + lowest + size, base + lowest, offs - lowest);
-        memset(base + lowest, 0, size);
-        for (struct ext4_xattr_entry *e = first_entry(ibody); !is_last(e); e = next_entry(e)) {
-                uint32_t at = le16_get(e->e_value_offs);
-
-                if (has_value_here(e) && at < offs)
-                        e->e_value_offs = le16_make((uint16_t)(at + size));
-        }
-}
-
-/* Take the attribute out of the verified space of `size` bytes. */
-static void remove_attribute(uint8_t *ibody, uint32_t size)
-{
-        struct ext4_xattr_entry *e = first_entry(ibody), *end = e;
-        size_t len;
-
-        while (!is_data(e)) /* it is there */
-                e = next_entry(e);
-        if (has_value_here(e)) {
-                uint32_t offs = le16_get(e->e_value_offs);
-                uint32_t room = size - (uint32_t)((uint8_t *)end - ibody) - offs;
-                uint32_t padded = (uint32_t)round_up_pow2(le32_get(e->e_value_size), 4);
-
-                e->e_value_size = le32_make(0);
-                remove_value(ibody, offs, min_t(uint32_t, padded, room));
-        }
-        while (!is_last(end))
-                end = next_entry(end);
-        len = entry_size(e);
-        memmove(e, next_entry(e), (size_t)((uint8_t *)end - (uint8_t *)next_entry(e)));
-        memset((uint8_t *)end - len, 0, len);
 }
 
 /* ---- contents ---- */
@@ -188,14 +114,23 @@ static void put_back(struct ext4_inode *inode, const struct saved *s)
 }
 
 /* The attribute space without the data.  Values that overlap pass the verifier when the inode
- * is read, but moving them may push one out. */
+ * is read, but may need more room than there is. */
 static int space_without_data(const struct ext4_inode *inode, uint8_t *space)
 {
+        const struct ext4_xattr_key key = {EXT4_XATTR_INDEX_SYSTEM, data_name, DATA_NAME_LEN};
         const struct ext4_where at = ext4_at(inode, 0);
+        struct ext4_xattr_set set;
+        int ret = ext4_xattr_set_of_ibody(&set, inode->ibody, inode->ibody_size);
 
-        memcpy(space, inode->ibody, inode->ibody_size);
-        remove_attribute(space, inode->ibody_size);
-        return ext4_xattr_ibody_check(&at, space, inode->ibody_size);
+        if (ret < 0)
+                return ret;
+        ext4_xattr_set_remove(&set, ext4_xattr_set_find(&set, &key, 0)); /* it is there */
+        if (ext4_xattr_set_size(&set) > ext4_xattr_ibody_room(inode->ibody_size))
+                ret = ext4_corrupt(&at, "attribute values overlap");
+        else
+                ext4_xattr_build_ibody(&set, space, inode->ibody_size);
+        ext4_xattr_set_done(&set);
+        return ret;
 }
 
 /* The file as one with a block that has been written, or without any: nr is 0. */
