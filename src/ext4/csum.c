@@ -45,7 +45,7 @@ static uint16_t desc_crc16(const struct ext4_fs *fs, ext4_group_t group, const u
 
         crc = crc16(crc, &nr, sizeof(nr));
         crc = crc16(crc, desc, at);
-        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT) && fs->desc_size > at + 2)
+        if (ext4_has_incompat(fs, EXT4_INCOMPAT_64BIT))
                 crc = crc16(crc, desc + at + 2, fs->desc_size - at - 2);
         return crc;
 }

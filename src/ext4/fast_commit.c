@@ -15,7 +15,6 @@
 #include "util/alloc.h"
 #include "util/crc.h"
 
-#define FC_TAG_PAD  0x07
 #define FC_TAG_TAIL 0x08
 #define FC_TAG_HEAD 0x09
 

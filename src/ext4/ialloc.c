@@ -92,11 +92,6 @@ void ext4_ialloc_free(struct ext4_fs *fs)
         fs->ialloc = NULL;
 }
 
-uint64_t ext4_free_inodes(const struct ext4_fs *fs)
-{
-        return atomic_load(&fs->ialloc->free_inodes);
-}
-
 /* ---- allocating in one group ---- */
 
 struct attempt {

@@ -30,7 +30,7 @@ struct ext4_new_inode {
         struct timespec now;
         uint32_t goal; /* an inode near which to be; 0: as is best */
         bool is_part;  /* of `dir`, which may be anything, as the value of an attribute is:
-                          inherits  no ACL */
+                        * it inherits no ACL */
 };
 
 /*
@@ -58,9 +58,6 @@ must_check int ext4_ifree(struct jbd2_handle *h, struct ext4_inode *inode);
 
 /* Bitmap, descriptor, inode. */
 #define EXT4_IFREE_CREDITS 3u
-
-/* Inodes that are free on disk, as of all that was done so far.  No lock. */
-uint64_t ext4_free_inodes(const struct ext4_fs *fs);
 
 /*
  * Whether the inode's bit is set in its group's bitmap: 1, 0, -errno.  For inode numbers from

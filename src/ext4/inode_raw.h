@@ -9,8 +9,6 @@
 
 #include "ext4/ext4.h"
 
-#define EXT4_OS_HURD 1
-
 /* How many bytes of the fields behind the first 128 are there. */
 static inline uint32_t ext4_raw_extra(const struct ext4_fs *fs,
                                       const struct ext4_inode_disk *di)
