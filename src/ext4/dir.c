@@ -26,15 +26,8 @@
  * directory is not read at all.
  */
 
-/* Entries are no shorter than one with a name of one byte. */
+/* Of ".", and no entry is shorter: one with a name of one byte. */
 #define MIN_REC_LEN 12
-
-#define DOT_REC_LEN 12
-
-static uint32_t rec_len_needed(uint32_t name_len)
-{
-        return (uint32_t)round_up_pow2(sizeof(struct ext4_dir_entry) + name_len, 4);
-}
 
 uint32_t ext4_dir_rec_len(uint32_t block_size, le16 rec_len)
 {
@@ -102,7 +95,7 @@ static int check_entry(const struct ext4_where *at, const struct ext4_dir_entry 
         if (rec_len % 4 != 0)
                 return ext4_corrupt(at, "directory entry at %u: length %u is not aligned", pos,
                                     rec_len);
-        if (rec_len < rec_len_needed(entry->name_len))
+        if (rec_len < ext4_dir_entry_size(entry->name_len))
                 return ext4_corrupt(at,
                                     "directory entry at %u: length %u is less than its name",
                                     pos, rec_len);
@@ -159,13 +152,13 @@ enum ext4_dir_form ext4_dir_form(const void *data, uint32_t size)
 {
         const struct ext4_dir_entry *first = data;
         const struct ext4_dir_entry *second =
-                (const void *)((const uint8_t *)data + DOT_REC_LEN);
+                (const void *)((const uint8_t *)data + MIN_REC_LEN);
         uint32_t rec_len = ext4_dir_rec_len(size, first->rec_len);
 
         if (rec_len == size && le32_get(first->inode) == 0 && first->name_len == 0)
                 return EXT4_DX_NODE;
-        if (rec_len == DOT_REC_LEN &&
-            ext4_dir_rec_len(size, second->rec_len) == size - DOT_REC_LEN)
+        if (rec_len == MIN_REC_LEN &&
+            ext4_dir_rec_len(size, second->rec_len) == size - MIN_REC_LEN)
                 return EXT4_DX_ROOT;
         return EXT4_DIR_LEAF;
 }

@@ -39,6 +39,12 @@ const struct ext4_dir_entry *ext4_dir_walk_next(struct ext4_dir_walk *walk);
  * are kept in the two lowest bits. */
 uint32_t ext4_dir_rec_len(uint32_t block_size, le16 rec_len);
 
+/* Bytes that an entry with such a name takes. */
+static inline uint32_t ext4_dir_entry_size(size_t name_len)
+{
+        return (uint32_t)round_up_pow2(sizeof(struct ext4_dir_entry) + name_len, 4);
+}
+
 /* The name in a verified run: its inode number, or -ENOENT. */
 int ext4_dir_search(const struct ext4_dir_walk *run, const struct ext4_name *name,
                     uint32_t *ret_ino);

@@ -63,12 +63,6 @@ static inline void ext4_dir_changed(struct ext4_inode *dir)
 
 /* ---- entries (pure) ---- */
 
-/* Bytes that an entry with such a name takes. */
-static inline uint32_t ext4_dir_entry_size(size_t name_len)
-{
-        return (uint32_t)round_up_pow2(sizeof(struct ext4_dir_entry) + name_len, 4);
-}
-
 /* The inverse of ext4_dir_rec_len(). */
 le16 ext4_dir_rec_len_make(uint32_t block_size, uint32_t len);
 

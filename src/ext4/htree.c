@@ -103,11 +103,8 @@ static int check_entries(const struct ext4_where *at, const struct ext4_dx_entry
 static int check_index(const struct ext4_where *at, const struct ext4_inode *dir,
                        const void *data, uint32_t size, uint32_t offset)
 {
-        ext4_lblk_t nr_blocks =
-                (ext4_lblk_t)min_t(uint64_t,
-                                   atomic_load_explicit(&dir->vfs.size, memory_order_acquire) >>
-                                           dir->fs->block_bits,
-                                   EXT4_NR_LBLKS);
+        ext4_lblk_t nr_blocks = (ext4_lblk_t)min_t(
+                uint64_t, vfs_size(&dir->vfs) >> dir->fs->block_bits, EXT4_NR_LBLKS);
         int ret = ext4_dx_check_tail(at, dir->csum_seed, data, size, offset);
 
         if (ret < 0)

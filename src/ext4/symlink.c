@@ -22,7 +22,7 @@ static uint64_t attribute_blocks(const struct ext4_inode *inode)
 /* By what is allocated rather than by length: a short target may lie in a block. */
 bool ext4_symlink_is_fast(const struct ext4_inode *inode)
 {
-        if (atomic_load_explicit(&inode->vfs.size, memory_order_acquire) >= EXT4_I_BLOCK_SIZE)
+        if (vfs_size(&inode->vfs) >= EXT4_I_BLOCK_SIZE)
                 return false;
         if (inode->blocks == attribute_blocks(inode))
                 return true;

@@ -37,7 +37,7 @@ struct vfs_inode {
 void vfs_inode_init(struct vfs_inode *inode, struct vfs_super *sb, uint64_t ino);
 void vfs_inode_done(struct vfs_inode *inode);
 
-static inline uint64_t vfs_size(struct vfs_inode *inode)
+static inline uint64_t vfs_size(const struct vfs_inode *inode)
 {
         return atomic_load_explicit(&inode->size, memory_order_acquire);
 }
