@@ -3,21 +3,27 @@
 #define EXT4_EXT4_H
 
 /*
- * The in-memory objects of ext4 and the calls between its files.
+ * The in-memory objects of ext4, and the calls between its files that reading takes:
  *
- *   super.c  statfs.c features.c group.c csum.c   the file system as a whole
- *   super_write.c writing.c abort.c (super_write.h)  writing it: mount, unmount, errors
- *   journal.c fast_commit.c (journal.h)       its journal and recovery
- *   balloc.c ... (balloc.h)                   blocks, given out and taken back
- *   delayed.c ... (delayed.h)                 space promised to data in memory
- *   inode.c  inode_table.c                    inodes, from disk and in memory
+ *   super.c statfs.c features.c group.c       the file system as a whole
+ *   corrupt.c csum.c                          what is wrong on disk
+ *   inode.c inode_table.c                     inodes, from disk and in memory
  *   extent.c indirect.c extent_status.c map.c where a file's blocks are
  *   file.c                                    reading a file
- *   dax.c (dax.h)                             files on a device that is memory
- *   dir.c    htree.c hash.c                   directories, and names in them
+ *   dir.c htree.c hash.c                      directories, and names in them
  *   dir_read.c dir_order.c (dir_read.h)       reading them from first to last
- *   xattr.c  acl.c   inline.c                 extended attributes, inline data
- *   symlink.c
+ *   xattr.c acl.c inline.c symlink.c          extended attributes, inline data
+ *
+ * The rest has headers of its own:
+ *
+ *   super_write.h journal.h                   a mount that writes; its journal, and recovery
+ *   balloc.h delayed.h                        blocks given out; space promised to data
+ *   ialloc.h orphan.h inode_store.h           inodes given out, unlinked, on their way to disk
+ *   map_change.h truncate.h fallocate.h       changing where a file's blocks are
+ *   write.h cache.h data_journal.h dax.h      writing a file, and its contents in memory
+ *   fsync.h                                   making it durable
+ *   namei.h dir_change.h                      names that come, go and move
+ *   setattr.h xattr_change.h perm.h           attributes, and who may what
  */
 
 #include <bsd/sys/tree.h>

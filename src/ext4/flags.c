@@ -112,16 +112,6 @@ static int check_change(const struct change *c)
 
 /* ---- doing it ---- */
 
-static void put_locked(struct change *c)
-{
-        struct ext4_inode *inode = c->inode;
-
-        rwsem_write_lock(&inode->map_lock);
-        inode->flags = (inode->flags & ~(uint32_t)SETTABLE) | c->flags;
-        inode->projid = c->projid;
-        ext4_set_ctime(inode, ext4_now(inode->fs));
-}
-
 static int change_in(struct jbd2_handle *h, struct change *c)
 {
         struct ext4_inode *inode = c->inode;
@@ -134,7 +124,10 @@ static int change_in(struct jbd2_handle *h, struct change *c)
                 ext4_iloc_put(&loc);
                 return -EOVERFLOW;
         }
-        put_locked(c);
+        rwsem_write_lock(&inode->map_lock);
+        inode->flags = (inode->flags & ~(uint32_t)SETTABLE) | c->flags;
+        inode->projid = c->projid;
+        ext4_set_ctime(inode, ext4_now(inode->fs));
         ext4_inode_store(h, inode, &loc);
         rwsem_write_unlock(&inode->map_lock);
         if ((c->diff | inode->flags) & FS_SYNC_FL)

@@ -3,9 +3,9 @@
 /*
  * Raw inodes from struct ext4_inode: the reverse of inode.c.
  *
- * What is on disk already is the base, so that everything the struct does not know stays: the
- * version, i_dtime, the place of fields that the inode's size or features do not give it.  An
- * inode that is loaded and stored is the same bytes.
+ * What is on disk already is the base, so that everything the struct does not know stays:
+ * i_dtime, the count in a value of an attribute, the place of fields that the inode's size or
+ * features do not give it.  An inode that is loaded and stored is the same bytes.
  *
  * One raw inode may be changed by two threads at a time: its own, and one that changes the
  * orphan list and with it i_dtime.  Both change the checksum: hence ext4_inode_raw_lock().

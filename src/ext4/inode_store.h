@@ -33,8 +33,8 @@ must_check int ext4_inode_begin(struct jbd2_handle *h, struct ext4_inode *inode,
 
 /*
  * All fields of the inode to disk, with its checksum; lets go.  Keeps what the struct does not
- * have: i_dtime, which belongs to orphan.c and ialloc.c, and the count in a value of an
- * attribute.  Of i_size it is disk_size that is stored.
+ * have: i_dtime, which belongs to orphan_list.c and ialloc.c, and the count in a value of an
+ * attribute (xattr_value.c).  Of i_size it is disk_size that is stored.
  */
 void ext4_inode_store(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc);
 
@@ -78,7 +78,7 @@ static inline bool ext4_has_version(const struct ext4_fs *fs, uint32_t flags)
         return le32_get(fs->sb.s_creator_os) != EXT4_OS_HURD && !(flags & EXT4_FL_EA_INODE);
 }
 
-/* ---- by number, for who has no object: orphan.c, ialloc.c ---- */
+/* ---- by number, for who has no object: orphan_list.c, ialloc.c ---- */
 
 must_check int ext4_iloc_begin(struct jbd2_handle *h, struct ext4_fs *fs, uint32_t ino,
                                struct ext4_iloc *ret_loc);

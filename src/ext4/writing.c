@@ -90,7 +90,7 @@ int ext4_start_writing(struct ext4_fs *fs)
 
         if (ret == 0)
                 ret = load_journal(fs);
-        if (ret < 0) /* nothing was written */
+        if (ret < 0) /* nothing says yet that it is in use */
                 return ret;
         say_state(fs);
         ret = ext4_super_begin_writing(fs);
