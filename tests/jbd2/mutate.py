@@ -123,9 +123,9 @@ def compile_file(tree, source):
 def copy_tree(tree):
     for folder in ("src/util", "src/bdev", "src/buf", "src/jbd2", "include", "tests/jbd2"):
         shutil.copytree(ROOT / folder, tree / folder)
-    (tree / "tests/unit").mkdir()
-    for name in ("t_util.h", "t_journal.h"):
-        shutil.copy(ROOT / "tests/unit" / name, tree / "tests/unit")
+    for name in ("lib/check.h", "unit/t_util.h", "unit/t_journal.h"):
+        (tree / "tests" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tests" / name, tree / "tests" / name)
     (tree / "obj").mkdir()
 
 
