@@ -331,38 +331,11 @@ void uext4_bdev_complete(struct uext4_bdev_req *req, int64_t result)
 
 /* ---- the baton ---- */
 
-/* When a wait that began now has lasted timeout_ns > 0. */
-static uint64_t deadline_of(int64_t timeout_ns)
-{
-        return clock_ns() + (uint64_t)timeout_ns;
-}
-
-static int64_t time_left(int64_t timeout_ns, uint64_t deadline)
-{
-        uint64_t now;
-
-        if (timeout_ns <= 0)
-                return timeout_ns;
-        now = clock_ns();
-        return now < deadline ? (int64_t)(deadline - now) : 0;
-}
-
 enum baton {
         BATON_MINE,    /* drive, then give_baton() */
         BATON_MOVED,   /* another thread has completed something */
         BATON_TIMEOUT, /* nothing happened in time */
 };
-
-/* False on a time-out.  Comes back whenever the baton has moved. [drive_lock] */
-static bool wait_for_baton(struct uext4_bdev_queue *q, int64_t timeout_ns, uint64_t deadline)
-{
-        if (timeout_ns == 0)
-                return false;
-        if (timeout_ns > 0)
-                return cond_wait_until(&q->baton_moved, &q->drive_lock, deadline);
-        cond_wait(&q->baton_moved, &q->drive_lock);
-        return true;
-}
 
 static enum baton take_baton(struct uext4_bdev_queue *q, int64_t timeout_ns, uint64_t deadline)
 {
@@ -373,7 +346,8 @@ static enum baton take_baton(struct uext4_bdev_queue *q, int64_t timeout_ns, uin
         round = q->round;
         q->nr_waiting++;
         while (ret == BATON_MINE && q->driving) { /* I3 */
-                bool in_time = wait_for_baton(q, timeout_ns, deadline);
+                bool in_time =
+                        cond_wait_for(&q->baton_moved, &q->drive_lock, timeout_ns, deadline);
 
                 if (q->round != round)
                         ret = BATON_MOVED;
@@ -408,7 +382,7 @@ static int drive_round(struct uext4_bdev_queue *q, int64_t timeout_ns, uint64_t 
 
                 if (ret < 0)
                         return ret;
-                left = time_left(timeout_ns, deadline);
+                left = clock_left(timeout_ns, deadline);
                 ret = q->ops->reap(q->impl, left);
                 if (ret > 0) /* what done() added, and what had no room before */
                         return first_error(kick(q), ret);
@@ -421,13 +395,12 @@ static int drive_round(struct uext4_bdev_queue *q, int64_t timeout_ns, uint64_t 
 
 int uext4_bdev_queue_drive(struct uext4_bdev_queue *q, int64_t timeout_ns)
 {
-        uint64_t deadline = 0;
+        uint64_t deadline;
         int ret;
 
         if (uext4_bdev_queue_in_flight(q) == 0)
                 return 0;
-        if (timeout_ns > 0)
-                deadline = deadline_of(timeout_ns);
+        deadline = clock_deadline(timeout_ns);
         ret = kick(q); /* even if it is another thread that will wait for it */
         if (ret < 0)
                 return ret;

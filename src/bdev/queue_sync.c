@@ -103,13 +103,10 @@ static int sync_kick(void *impl)
 /* False on a time-out. */
 static bool sleep_locked(struct sync_queue *sq, int64_t timeout_ns, uint64_t deadline)
 {
-        bool in_time = true;
+        bool in_time;
 
         sq->reap_sleeps = true;
-        if (timeout_ns < 0)
-                cond_wait(&sq->wake, &sq->lock);
-        else
-                in_time = cond_wait_until(&sq->wake, &sq->lock, deadline);
+        in_time = cond_wait_for(&sq->wake, &sq->lock, timeout_ns, deadline);
         sq->reap_sleeps = false;
         return in_time;
 }
@@ -117,14 +114,14 @@ static bool sleep_locked(struct sync_queue *sq, int64_t timeout_ns, uint64_t dea
 /* What has finished, perhaps after a while.  Other threads may be carrying requests out. */
 static struct bdev_fifo take_finished(struct sync_queue *sq, int64_t timeout_ns)
 {
-        uint64_t deadline = timeout_ns > 0 ? clock_ns() + (uint64_t)timeout_ns : 0;
+        const uint64_t deadline = clock_deadline(timeout_ns);
         struct bdev_fifo ret;
 
         mtx_lock(&sq->lock);
         while (!sq->finished.first) {
                 if (sq->pending.first)
                         carry_out_pending_locked(sq);
-                else if (timeout_ns == 0 || !sleep_locked(sq, timeout_ns, deadline))
+                else if (!sleep_locked(sq, timeout_ns, deadline))
                         break;
         }
         ret = sq->finished;

@@ -308,33 +308,18 @@ static unsigned fetch_locked(struct uext4_queue *q, struct uext4_completion *com
         return n;
 }
 
-static int64_t time_left(uint64_t deadline, int64_t timeout_ns)
-{
-        uint64_t now;
-
-        if (timeout_ns <= 0)
-                return timeout_ns;
-        now = clock_ns();
-        return now < deadline ? (int64_t)(deadline - now) : 0;
-}
-
 /*
  * Nothing is under way on the device, but requests are not done: a helper is finishing them.
- * Sleep until it has.  -ETIME when the time is over.
+ * Sleep until it has.  False when the time is over.
  */
-static int sleep_locked(struct uext4_queue *q, uint64_t deadline, int64_t left)
+static bool sleep_locked(struct uext4_queue *q, int64_t left, uint64_t deadline)
 {
-        bool in_time = true;
+        bool in_time;
 
-        if (left == 0)
-                return -ETIME;
         q->sleeping = true;
-        if (left < 0)
-                cond_wait(&q->ended, &q->lock);
-        else
-                in_time = cond_wait_until(&q->ended, &q->lock, deadline);
+        in_time = cond_wait_for(&q->ended, &q->lock, left, deadline);
         q->sleeping = false;
-        return in_time ? 0 : -ETIME;
+        return in_time;
 }
 
 static bool is_left_to_helpers(struct uext4_queue *q)
@@ -347,7 +332,7 @@ static bool is_left_to_helpers(struct uext4_queue *q)
 int uext4_queue_wait(struct uext4_queue *q, struct uext4_completion *completions, unsigned min,
                      unsigned max, int64_t timeout_ns)
 {
-        uint64_t deadline = timeout_ns > 0 ? clock_ns() + (uint64_t)timeout_ns : 0;
+        const uint64_t deadline = clock_deadline(timeout_ns);
         unsigned n = 0;
         int ret = 0;
 
@@ -359,13 +344,13 @@ int uext4_queue_wait(struct uext4_queue *q, struct uext4_completion *completions
                 n += fetch_locked(q, completions + n, max - n);
                 if (n == max || q->nr_under_way == 0 || (n >= min && (min > 0 || !first)))
                         break;
-                left = n < min ? time_left(deadline, timeout_ns) : 0;
+                left = n < min ? clock_left(timeout_ns, deadline) : 0;
                 mtx_unlock(&q->lock);
                 ret = uext4_bdev_queue_drive(q->vfs.bdev_queue, left);
                 vfs_queue_finish(q->sb, &q->vfs);
                 mtx_lock(&q->lock);
                 if (ret == 0 && left != 0 && is_left_to_helpers(q) &&
-                    sleep_locked(q, deadline, left) < 0)
+                    !sleep_locked(q, left, deadline))
                         left = 0;
                 if (ret < 0 || (ret == 0 && left == 0)) {
                         n += fetch_locked(q, completions + n, max - n);

@@ -118,6 +118,31 @@ uint64_t clock_ns(void)
         return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t clock_deadline(int64_t timeout_ns)
+{
+        return timeout_ns > 0 ? clock_ns() + (uint64_t)timeout_ns : 0;
+}
+
+int64_t clock_left(int64_t timeout_ns, uint64_t deadline_ns)
+{
+        uint64_t now;
+
+        if (timeout_ns <= 0)
+                return timeout_ns;
+        now = clock_ns();
+        return now < deadline_ns ? (int64_t)(deadline_ns - now) : 0;
+}
+
+bool cond_wait_for(struct cond *c, struct mtx *m, int64_t timeout_ns, uint64_t deadline_ns)
+{
+        if (timeout_ns == 0)
+                return false;
+        if (timeout_ns > 0)
+                return cond_wait_until(c, m, deadline_ns);
+        cond_wait(c, m);
+        return true;
+}
+
 /* ---- reader-writer semaphore ---- */
 
 void rwsem_init_named(struct rwsem *s, enum lock_rank rank, const char *name)

@@ -79,6 +79,16 @@ void cond_broadcast(struct cond *c);
 
 uint64_t clock_ns(void); /* CLOCK_MONOTONIC */
 
+/*
+ * A wait of timeout_ns (0: none, negative: for ever) that begins now ends at clock_deadline().
+ * clock_left() is what is left of it, as another timeout_ns.
+ */
+uint64_t clock_deadline(int64_t timeout_ns);
+int64_t clock_left(int64_t timeout_ns, uint64_t deadline_ns);
+
+/* Such a wait.  False when it is over. */
+bool cond_wait_for(struct cond *c, struct mtx *m, int64_t timeout_ns, uint64_t deadline_ns);
+
 /* ---- reader-writer semaphore ---- */
 
 /*
