@@ -27,6 +27,12 @@ must_check int bdev_check_range(const struct uext4_bdev *dev, enum uext4_bdev_op
 must_check int bdev_check_iov(const struct uext4_bdev *dev, const struct iovec *iov, int nr_iov,
                               uint64_t *ret_len);
 
+/* Does it have memory? */
+static inline bool bdev_is_transfer(enum uext4_bdev_op op)
+{
+        return op == UEXT4_BDEV_READ || op == UEXT4_BDEV_WRITE;
+}
+
 /* Positions, lengths and the points where a transfer may be split are multiples of it. */
 static inline uint64_t bdev_unit(const struct uext4_bdev *dev)
 {

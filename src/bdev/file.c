@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bdev/vec.h"
 #include "util/alloc.h"
 
 #define MIN_BLOCK 512
@@ -93,41 +94,27 @@ static int64_t sys_write_fua(int fd, const struct iovec *iov, int nr_iov, uint64
 }
 
 /*
- * A vector so fine that MAX_SEGS segments are less than a unit: move that many
- * bytes between it and a buffer.
+ * Of a vector so fine that MAX_SEGS segments are less than a unit: the first unit, by way of a
+ * buffer.  The caller goes on behind it.
  */
-static void copy_unit(const struct iovec *iov, char *unit_buf, size_t unit,
-                      enum uext4_bdev_op op)
-{
-        for (size_t done = 0; done < unit; iov++) {
-                const size_t part = min_t(size_t, iov->iov_len, unit - done);
-
-                if (part > 0 && op == UEXT4_BDEV_READ)
-                        __builtin_memcpy(iov->iov_base, unit_buf + done, part);
-                else if (part > 0)
-                        __builtin_memcpy(unit_buf + done, iov->iov_base, part);
-                done += part;
-        }
-}
-
-/* The first unit of such a vector, by way of a buffer; the caller goes on behind it. */
 static int64_t transfer_one_unit(struct uext4_bdev *dev, enum uext4_bdev_op op,
                                  const struct iovec *iov, uint64_t pos, uint32_t flags)
 {
         const size_t unit = bdev_unit(dev);
         _cleanup_mem_ char *buf = mem_alloc_aligned(unit, unit);
         const struct iovec whole = {buf, unit};
+        struct vec v = {.iov = iov};
         int64_t moved;
 
         if (!buf)
                 return -ENOMEM;
         if (op == UEXT4_BDEV_WRITE) {
-                copy_unit(iov, buf, unit, op);
+                vec_get(&v, buf, unit);
                 return dev->ops->write(dev, &whole, 1, pos, flags);
         }
         moved = dev->ops->read(dev, &whole, 1, pos);
         if (moved == (int64_t)unit)
-                copy_unit(iov, buf, unit, op);
+                vec_put(&v, buf, unit);
         return moved;
 }
 

@@ -14,22 +14,13 @@
  */
 #include "bdev/filter.h"
 
-#include <string.h>
 #include <sys/eventfd.h>
 
+#include "bdev/vec.h"
 #include "util/alloc.h"
 #include "util/lock.h"
 
 /* ---- vectors ---- */
-
-static uint64_t iov_sum(const struct iovec *iov, int nr_iov)
-{
-        uint64_t sum = 0;
-
-        for (int i = 0; i < nr_iov; i++)
-                sum += iov[i].iov_len;
-        return sum;
-}
 
 /* The first `len` bytes of a vector, as a vector of its own; NULL without memory. */
 static struct iovec *iov_cut(const struct iovec *iov, int nr_iov, uint64_t len, int *ret_nr)
@@ -108,7 +99,7 @@ int64_t bdev_filter_read(struct uext4_bdev *dev, const struct iovec *iov, int nr
         struct bdev_filter_io io = {
                 .op = UEXT4_BDEV_READ,
                 .pos = pos,
-                .len = iov_sum(iov, nr_iov),
+                .len = vec_sum(iov, nr_iov),
         };
 
         return filter_transfer(bdev_filter_of(dev), &io, iov, nr_iov);
@@ -121,7 +112,7 @@ int64_t bdev_filter_write(struct uext4_bdev *dev, const struct iovec *iov, int n
                 .op = UEXT4_BDEV_WRITE,
                 .flags = flags,
                 .pos = pos,
-                .len = iov_sum(iov, nr_iov),
+                .len = vec_sum(iov, nr_iov),
         };
 
         return filter_transfer(bdev_filter_of(dev), &io, iov, nr_iov);
@@ -256,18 +247,13 @@ static void filter_queue_free(void *impl)
         mem_free(fq);
 }
 
-static bool is_transfer(enum uext4_bdev_op op)
-{
-        return op == UEXT4_BDEV_READ || op == UEXT4_BDEV_WRITE;
-}
-
 static void twin_done(struct uext4_bdev_req *down)
 {
         struct twin *t = container_of(down, struct twin, down);
         struct uext4_bdev_req *up = t->up;
         int64_t result = down->result;
 
-        if (result == 0 && is_transfer(t->io.op))
+        if (result == 0 && bdev_is_transfer(t->io.op))
                 result = (int64_t)t->io.len;
         end(t->fq->f, &t->io);
         twin_put(t);
@@ -299,7 +285,7 @@ static int pass_down(struct twin *t)
                 .buffer = up->buffer,
                 .done = twin_done,
         };
-        if (t->io.len < up->len && is_transfer(up->op)) {
+        if (t->io.len < up->len && bdev_is_transfer(up->op)) {
                 t->cut = iov_cut(up->iov, up->nr_iov, t->io.len, &t->down.nr_iov);
                 if (!t->cut)
                         return -ENOMEM;

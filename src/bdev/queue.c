@@ -156,17 +156,12 @@ void uext4_bdev_queue_free(struct uext4_bdev_queue *q)
 
 /* ---- submission ---- */
 
-static bool is_transfer(const struct uext4_bdev_req *req)
-{
-        return req->op == UEXT4_BDEV_READ || req->op == UEXT4_BDEV_WRITE;
-}
-
 static bool is_in_buffer(const struct uext4_bdev_queue *q, const struct uext4_bdev_req *req)
 {
         const struct iovec *buffer;
         size_t skip;
 
-        if (!is_transfer(req) || req->nr_iov != 1 || req->buffer >= q->nr_buffers)
+        if (!bdev_is_transfer(req->op) || req->nr_iov != 1 || req->buffer >= q->nr_buffers)
                 return false;
         buffer = &q->buffers[req->buffer];
         skip = (uintptr_t)req->iov->iov_base - (uintptr_t)buffer->iov_base;
@@ -181,7 +176,7 @@ static int check_req(const struct uext4_bdev_queue *q, const struct uext4_bdev_r
 
         if (unlikely(req->flags != flags) && !is_in_buffer(q, req))
                 return -EINVAL;
-        if (ret < 0 || !is_transfer(req))
+        if (ret < 0 || !bdev_is_transfer(req->op))
                 return ret;
         ret = bdev_check_iov(q->dev, req->iov, req->nr_iov, &sum);
         if (ret < 0)
@@ -319,7 +314,7 @@ void uext4_bdev_complete(struct uext4_bdev_req *req, int64_t result)
         struct uext4_bdev *dev = req->queue->dev;
         int ret = (int)min_t(int64_t, result, 0);
 
-        if (ret == 0 && is_transfer(req) && unlikely((uint64_t)result != req->len)) {
+        if (ret == 0 && bdev_is_transfer(req->op) && unlikely((uint64_t)result != req->len)) {
                 const struct bdev_io io = bdev_io_of(req);
 
                 ret = bdev_move_rest(dev, &io, result);

@@ -457,8 +457,7 @@ static int sim_queue_reap(void *impl, int64_t timeout_ns)
         int nr = 0;
 
         while ((req = bdev_fifo_pop(&finished)) != NULL) {
-                const bool transfer = req->op == UEXT4_BDEV_READ || req->op == UEXT4_BDEV_WRITE;
-                const int64_t moved = transfer ? (int64_t)req->len : 0;
+                const int64_t moved = bdev_is_transfer(req->op) ? (int64_t)req->len : 0;
 
                 uext4_bdev_complete(req, req->result < 0 ? req->result : moved);
                 nr++;
