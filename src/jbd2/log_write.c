@@ -27,7 +27,7 @@ struct out {
         struct iovec iov[MAX_GATHER];
         struct jbd2_buf *writing[MAX_GATHER]; /* whose bytes iov[i] has, or NULL */
         void *owned[MAX_GATHER];              /* to be freed, or NULL */
-        bool spare_used[2];
+        bool spare_used;                      /* the journal's spare[0] is in iov */
         uint64_t nr_blocks, nr_revokes;
 
         char *desc; /* the open descriptor block, in iov already, or NULL */
@@ -54,7 +54,7 @@ static void release(struct out *o)
         mtx_unlock(&o->j->lock);
         for (int i = 0; i < o->nr; i++)
                 mem_free(o->owned[i]);
-        o->spare_used[0] = o->spare_used[1] = false;
+        o->spare_used = false;
         o->nr = 0;
 }
 
@@ -149,9 +149,9 @@ static void *control_block(struct out *o, uint32_t type, void **ret_owned)
 
         *ret_owned = h;
         if (!h) {
-                if (o->spare_used[0])
+                if (o->spare_used)
                         emit(o);
-                o->spare_used[0] = true;
+                o->spare_used = true;
                 h = o->j->spare[0];
         }
         memset(h, 0, o->j->block_size);
@@ -360,7 +360,6 @@ static void write_block(struct out *o, struct jbd2_buf *jb)
         }
         make_room(o);
         open_descriptor(o);
-        o->spare_used[1] |= data == j->spare[1];
         if (o->pos > sizeof(struct jbd2_header))
                 flags |= JBD2_TAG_SAME_UUID;
         if (j->log.has_csum)
