@@ -162,7 +162,6 @@ static int folio_to_read(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len,
         int ret;
 
         if (f && has_bytes(f, pos, min_t(uint64_t, pos + len, folio_end(f)))) {
-                vfs_count(inode->sb, VFS_CACHE_HITS);
                 *ret_folio = f;
                 return 0;
         }
@@ -170,7 +169,6 @@ static int folio_to_read(struct vfs_kiocb *iocb, uint64_t pos, uint64_t len,
                 folio_put(f);
         if (iocb->flags & VFS_NOWAIT)
                 return -EAGAIN;
-        vfs_count(inode->sb, VFS_CACHE_MISSES);
         ret = vfs_pages_get(inode, pos, window_for(iocb, pos, len), &f);
         if (ret < 0)
                 return ret;

@@ -171,7 +171,6 @@ int iomap_writeback(struct vfs_inode *inode, uint64_t from, uint64_t to, uint64_
                 take(&b, inode, from, to);
                 if (b.nr == 0)
                         return ret;
-                vfs_count(inode->sb, VFS_WRITEBACKS);
                 if (folio_end(b.folios[b.nr - 1]) > ordered)
                         vfs_pages_wait(inode, ordered, b.folios[0]->pos); /* order: C20 */
                 ret = first_error(ret, write_batch(&b, inode, ops));

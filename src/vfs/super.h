@@ -39,9 +39,6 @@ enum vfs_counter {
         VFS_FLUSHES,       /* that those sent, beside those of commits */
         VFS_DAX_READS,     /* copies out of the mapped device */
         VFS_DAX_WRITES,    /* and into it */
-        VFS_CACHE_HITS,    /* folios that a buffered read found */
-        VFS_CACHE_MISSES,  /* and did not */
-        VFS_WRITEBACKS,    /* batches of dirty folios */
         VFS_MAP_CACHE_HITS,
         VFS_MAP_CACHE_MISSES,
         VFS_NR_COUNTERS,
