@@ -44,11 +44,6 @@ static inline uint64_t div_round_up(uint64_t x, uint64_t unit)
         return x / unit + (x % unit != 0);
 }
 
-static inline unsigned log2_pow2(uint64_t x)
-{
-        return (unsigned)__builtin_ctzll(x);
-}
-
 /* The first error of a sequence wins. */
 static inline int first_error(int a, int b)
 {

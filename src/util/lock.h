@@ -235,14 +235,4 @@ static inline void rwsem_write_unlock(struct rwsem *s)
                 rwsem_wake(s);
 }
 
-/* From writer to one of the readers, with nobody between. */
-static inline void rwsem_downgrade(struct rwsem *s)
-{
-        uint32_t old =
-                atomic_fetch_add_explicit(&s->state, 1u - RWSEM_WRITER, memory_order_release);
-
-        if (unlikely(old & RWSEM_WAITERS))
-                rwsem_wake(s);
-}
-
 #endif

@@ -59,7 +59,7 @@ static void t_setup(unsigned flags, uint32_t block_size)
                 incompat |= EXT4_INCOMPAT_LARGEDIR;
         fs = (struct ext4_fs){
                 .block_size = block_size,
-                .block_bits = log2_pow2(block_size),
+                .block_bits = (uint32_t)__builtin_ctz(block_size),
                 .nr_inodes = T_NR_INODES,
                 .nr_blocks = 1000,
                 .has_metadata_csum = flags & T_CSUM,
