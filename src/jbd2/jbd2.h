@@ -137,8 +137,8 @@ void jbd2_dirty(struct jbd2_handle *h, struct buf *buf);
 /*
  * The block is being freed: what the transaction changed in it is void, and it will not be
  * written home once the transaction is durable.  Waits for a write of it that is under way
- * (J23). The caller keeps its reference.  When the block may be reused for data, and might have
- * been journalled in an earlier transaction, jbd2_revoke() is what is needed.
+ * (J23).  The caller keeps its reference.  When the block may be reused for data, and might
+ * have been journalled in an earlier transaction, jbd2_revoke() is what is needed.
  */
 void jbd2_forget(struct jbd2_handle *h, struct buf *buf);
 

@@ -29,7 +29,7 @@ struct uext4_file {
         uint32_t write_flags;      /* and every write: O_APPEND, O_DSYNC, O_SYNC */
         struct vfs_pending queued; /* requests on queues */
         struct vfs_readahead readahead;
-        _Atomic uint64_t error_seen; /* of writing back: vfs_pages_error_since() */
+        _Atomic uint64_t error_seen; /* of writing back: vfs_pages_tell_error() */
 };
 
 static inline struct ext4_inode *inode_in(struct uext4_inode *inode)

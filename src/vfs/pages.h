@@ -84,7 +84,7 @@ struct folio *vfs_pages_find(struct vfs_inode *inode, uint64_t pos);
 /*
  * The one that has `pos`, new if need be: then of `size` bytes (FOLIO_*, a power of two, at
  * least a block) or fewer, where others are in the way.  May write back others' folios to get
- * memory. No folio is locked, no handle open.  -ENOMEM.
+ * memory.  No folio is locked, no handle open.  -ENOMEM.
  */
 must_check int vfs_pages_get(struct vfs_inode *inode, uint64_t pos, uint32_t size,
                              struct folio **ret_folio);
@@ -137,9 +137,9 @@ void vfs_pages_wait(struct vfs_inode *inode, uint64_t from, uint64_t to);
 void vfs_pages_set_error(struct vfs_inode *inode, int err);
 
 /*
- * Errors since *seen, which an open file keeps: 0, or the latest one.  *seen moves on.  A file
- * begins with vfs_pages_error_now().  The second is for what several threads may ask at once:
- * one of them is told.
+ * Errors since *seen, which began as vfs_pages_error_now(): 0, or the latest one.  *seen moves
+ * on.  The second is for open files, which several threads may ask at once: one of them is
+ * told, and then it is no error that nobody was told of.
  */
 int vfs_pages_error_since(struct vfs_inode *inode, uint64_t *seen);
 int vfs_pages_tell_error(struct vfs_inode *inode, _Atomic uint64_t *seen);

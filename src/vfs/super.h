@@ -120,8 +120,8 @@ static inline void vfs_queue_finish(struct vfs_super *sb, struct vfs_queue *queu
 }
 
 /*
- * Architecture rule 5: drive every queue of the mount that has requests under way, each for
- * at most timeout_ns.  Returns false when there was none.
+ * Drive every queue of the mount that has requests under way, each for at most timeout_ns: who
+ * waits, helps (docs/architecture.md, rule 3).  Returns false when there was none.
  */
 bool vfs_help_queues(struct vfs_super *sb, int64_t timeout_ns);
 
@@ -148,9 +148,9 @@ static inline void vfs_pending_end(struct vfs_super *sb, struct vfs_pending *p)
 }
 
 /*
- * Wait until the count is zero, helping the queues that carry the requests (architecture
- * rule 5): they may be on a queue whose owner sleeps, or is the caller.  Takes no lock
- * but leaf ones.
+ * Wait until the count is zero, helping the queues that carry the requests: they may be on one
+ * whose owner sleeps, or is the caller.  No handle is open, and no lock above RANK_INVALIDATE
+ * is held: helping finishes writes.
  */
 void vfs_pending_drain(struct vfs_super *sb, struct vfs_pending *p);
 
