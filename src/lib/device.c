@@ -10,12 +10,11 @@
  * Direct I/O with a device whose unit is larger than the file system's block cannot work
  * (a 1k-block image in a file on a 4k-sector disk): then the host's cache has to help.
  */
-static bool needs_host_cache(struct uext4_bdev *dev, const struct lib_options *o)
+static bool needs_host_cache(struct uext4_bdev *dev, uint64_t super_pos)
 {
         struct ext4_super_block sb;
         uint32_t unit = uext4_bdev_geometry(dev)->logical_block;
-        int ret = uext4_bdev_read_bytes(dev, &sb, sizeof(sb),
-                                        o->offset + o->ext4.sb_block * 1024);
+        int ret = uext4_bdev_read_bytes(dev, &sb, sizeof(sb), super_pos);
 
         if (ret < 0 || le16_get(sb.s_magic) != EXT4_SUPER_MAGIC)
                 return false; /* the mount will say what is wrong */
@@ -23,8 +22,9 @@ static bool needs_host_cache(struct uext4_bdev *dev, const struct lib_options *o
                               << min_t(uint32_t, le32_get(sb.s_log_block_size), 6);
 }
 
-/* Open one device, without the host's cache where that can work. */
-static int open_device(const char *uri, uint32_t flags, const struct lib_options *o,
+/* Open one device, without the host's cache where that can work.  A journal's has a superblock
+ * of ext4, too. */
+static int open_device(const char *uri, uint32_t flags, uint64_t super_pos,
                        const struct log_sink *log, struct uext4_bdev **ret_dev)
 {
         struct uext4_bdev *dev;
@@ -32,7 +32,7 @@ static int open_device(const char *uri, uint32_t flags, const struct lib_options
 
         if (ret < 0)
                 return ret;
-        if (needs_host_cache(dev, o)) {
+        if (needs_host_cache(dev, super_pos)) {
                 log_say(log, LOG_NOTICE, "%s: sectors are larger than blocks, no direct I/O",
                         uri);
                 uext4_bdev_close(dev);
@@ -71,7 +71,7 @@ int lib_open_journal(uint32_t flags, const struct lib_options *o, const struct l
         int ret = 0;
 
         if (o->journal_path[0])
-                ret = uext4_bdev_open(o->journal_path, flags, log->fn, log->arg, &dev);
+                ret = open_device(o->journal_path, flags, EXT4_SUPER_OFFSET, log, &dev);
         if (ret < 0) {
                 log_say(log, LOG_ERR, "mount option journal_path=%s: %s", o->journal_path,
                         strerror(-ret));
@@ -85,7 +85,7 @@ int lib_open_devices(const char *uri, uint32_t flags, const struct lib_options *
                      const struct log_sink *log, struct lib_devices *ret_devices)
 {
         struct lib_devices d = {0};
-        int ret = open_device(uri, flags, o, log, &d.dev);
+        int ret = open_device(uri, flags, o->offset + o->ext4.sb_block * 1024, log, &d.dev);
 
         if (ret == 0)
                 ret = cut(d.dev, o->offset, log, &d.dev);

@@ -246,17 +246,24 @@ class Sandbox(mounting.Case):
 
     def test_external_journal(self):
         """What an option names is opened later, and may be."""
+        self.check_external_journal(sector=512, block=4096)
+
+    def test_external_journal_on_large_sectors(self):
+        """As the image's own device would be, it is used through the host's cache."""
+        self.check_external_journal(sector=4096, block=1024)
+
+    def check_external_journal(self, sector, block):
         journal = self.dir / "journal"
-        done = run("mke2fs", "-q", "-F", "-b", "4096", "-O", "journal_dev", journal, "16M")
+        done = run("mke2fs", "-q", "-F", "-b", block, "-O", "journal_dev", journal, "16M")
         self.assertEqual(done.status, 0, done.err)
         if os.geteuid() != 0:
             self.skipTest("needs root for a loop device")
-        done = run("losetup", "--find", "--show", journal)
+        done = run("losetup", "--sector-size", sector, "--find", "--show", journal)
         if done.status != 0:
             self.skipTest(done.err)
         device = done.out.strip()
         self.addCleanup(run, "losetup", "-d", device)
-        self.make("64M", "-b", "4096", "-J", f"device={device}")
+        self.make("64M", "-b", str(block), "-J", f"device={device}")
         self.mount("--sandbox", "-o", f"journal_path={device}")
         (self.at / "file").write_text("text")
         self.umount()
