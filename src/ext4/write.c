@@ -414,6 +414,14 @@ int64_t ext4_file_write_buffered(struct vfs_kiocb *iocb, struct iov_iter *iter)
         return sync_if_asked(&w, iocb->flags & VFS_DSYNC, ret);
 }
 
+static int64_t write_fallback(struct write *w, enum ext4_fallback why)
+{
+        if (w->iocb->flags & VFS_ATOMIC)
+                return -EOPNOTSUPP;
+        ext4_count_fallback(w->inode, why);
+        return ext4_file_write_buffered(w->iocb, w->iter);
+}
+
 /* What is to be made durable here, when the request is over here. */
 static bool needs_sync(const struct write *w)
 {
@@ -446,10 +454,7 @@ int64_t ext4_file_write_direct(struct iomap_dio *dio, struct vfs_kiocb *iocb,
                 why = ext4_direct_fallback(w.inode); /* decided under the lock (B34) */
                 if (why != EXT4_DIRECT_OK) {
                         unlock_inode(&w);
-                        if (iocb->flags & VFS_ATOMIC)
-                                return -EOPNOTSUPP;
-                        ext4_count_fallback(w.inode, why);
-                        return ext4_file_write_buffered(iocb, iter);
+                        return write_fallback(&w, why);
                 }
                 ret = write_direct_locked(&w);
                 unlock_inode(&w);
