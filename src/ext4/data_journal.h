@@ -37,7 +37,8 @@ static inline bool ext4_journals_data(const struct ext4_inode *inode)
                ((inode->flags & EXT4_FL_JOURNAL_DATA) || fs->opts.data == EXT4_DATA_JOURNAL);
 }
 
-/* As iomap_uncached_read(): at any position, of a file of any form. */
+/* As iomap_uncached_read(): at any position, of a file of any form.  Under VFS_NOWAIT only what
+ * is cached is read: a short count, or -EAGAIN. */
 int64_t ext4_data_journal_read(struct vfs_kiocb *iocb, struct iov_iter *iter);
 
 /*

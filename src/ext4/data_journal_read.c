@@ -61,30 +61,40 @@ static uint32_t uncached_run(struct ext4_fs *fs, ext4_fsblk_t pblk, uint64_t max
         return n;
 }
 
+/* Bytes of one block, as read_blocks(), from the cache or into it.  flags: BUF_*. */
+static int read_cached(struct ext4_fs *fs, struct iov_iter *iter, ext4_fsblk_t pblk,
+                       uint32_t offset, uint64_t *len, unsigned flags)
+{
+        struct buf *buf;
+        int ret = buf_read(fs->bufs, pblk, NULL, flags, &buf);
+
+        if (ret < 0)
+                return ret;
+        *len = min_t(uint64_t, *len, fs->block_size - offset);
+        iov_iter_copy_to(iter, (const char *)buf->data + offset, *len);
+        buf_put(buf);
+        return 0;
+}
+
 /* Bytes of written blocks from `offset` in block pblk on: *len, which is cut to what was read.
  */
 static int read_blocks(struct ext4_fs *fs, struct bounce *b, struct iov_iter *iter,
                        ext4_fsblk_t pblk, uint32_t offset, uint64_t *len)
 {
         const uint64_t nr = div_round_up(offset + *len, fs->block_size);
-        struct buf *buf, *read;
+        struct buf *buf;
         uint32_t run;
         int ret = bounce_make(b, fs);
 
         if (ret < 0)
                 return ret;
         run = uncached_run(fs, pblk, min_t(uint64_t, nr, b->nr), &buf);
-        *len = min_t(uint64_t, *len,
-                     ((uint64_t)max_t(uint32_t, run, 1) << fs->block_bits) - offset);
         if (buf) { /* perhaps it has not been read so far */
-                ret = buf_read(fs->bufs, pblk, NULL, 0, &read);
-                if (ret == 0) {
-                        iov_iter_copy_to(iter, (const char *)read->data + offset, *len);
-                        buf_put(read);
-                }
+                ret = read_cached(fs, iter, pblk, offset, len, 0);
                 buf_put(buf);
                 return ret;
         }
+        *len = min_t(uint64_t, *len, ((uint64_t)run << fs->block_bits) - offset);
         ret = uext4_bdev_read(fs->vfs.dev, b->mem, (size_t)run << fs->block_bits,
                               pblk << fs->block_bits);
         if (ret == 0)
@@ -108,6 +118,8 @@ static int read_mapping(struct ext4_inode *inode, struct bounce *b, struct iov_i
         }
         if (ret < 0)
                 return ret;
+        if (map.type == EXT4_MAP_WRITTEN && (iocb->flags & VFS_NOWAIT))
+                return read_cached(fs, iter, map.pblk, offset, len, BUF_NOWAIT);
         if (map.type == EXT4_MAP_WRITTEN)
                 return read_blocks(fs, b, iter, map.pblk, offset, len);
         iov_iter_zero(iter, *len);

@@ -580,6 +580,32 @@ static void every_way_of_reading_sees_it_B26(void **state)
         t_close(&st);
 }
 
+/* As with the page cache: it is in memory, or does not come. */
+static void nowait_reads_no_device_C7(void **state)
+{
+        struct uext4_file *direct;
+        struct iovec iov;
+        struct stage st;
+
+        t_open(&st, &configs[0], "data=journal", 1);
+        iov = (struct iovec){st.buf, 20000};
+        t_fill(&st, 'j', 20000);
+        assert_int_equal(uext4_preadv2(st.file, &iov, 1, 0, RWF_NOWAIT), 20000);
+        assert_memory_equal(st.buf, st.states[0].bytes, 20000);
+        uext4_close(st.file);
+        assert_int_equal(rig_unmount(&st.m), 0);
+        assert_int_equal(rig_mount(&st.m, st.dev, RIG_OPTIONS ",data=journal"), 0);
+        assert_int_equal(uext4_open_path(st.m.fs, "/file", O_RDWR, &st.file), 0);
+        assert_int_equal(uext4_open_path(st.m.fs, "/file", O_RDONLY | O_DIRECT, &direct), 0);
+        assert_int_equal(uext4_preadv2(st.file, &iov, 1, 0, RWF_NOWAIT), -EAGAIN);
+        assert_int_equal(uext4_preadv2(direct, &iov, 1, 0, RWF_NOWAIT), -EAGAIN);
+        assert_int_equal(uext4_pwrite(st.file, "k", 1, 100), 1); /* now block 0 is cached */
+        assert_int_equal(uext4_preadv2(st.file, &iov, 1, 0, RWF_NOWAIT), 4096);
+        assert_int_equal(st.buf[100], 'k');
+        uext4_close(direct);
+        t_close(&st);
+}
+
 /* More than one transaction takes: in order, and the last part is not there without the first.
  */
 static void a_long_write_is_cut_in_order(void **state)
@@ -626,6 +652,7 @@ int main(void)
                 cmocka_unit_test(zeroed_blocks_stay_zeros),
                 cmocka_unit_test(without_memory_nothing_half_is_left),
                 cmocka_unit_test(every_way_of_reading_sees_it_B26),
+                cmocka_unit_test(nowait_reads_no_device_C7),
                 cmocka_unit_test(a_long_write_is_cut_in_order),
         };
 
