@@ -20,8 +20,9 @@
  * Invariants
  *  X1  A run is read only after its verifier passed: the list ends inside, each value lies
  *      behind the list and inside.
- *  X2  Only the inode lock is held while runs are read.  An ea_inode is fetched after that lock
- *      was released, because getting an inode comes before it in rank.
+ *  X2  The inode lock is held from finding an entry until its value is read.  So the entry
+ *      names the value all the time, and one in an inode of its own neither goes nor changes;
+ *      that inode's lock is not needed.
  *
  * Where a name occurs twice the first counts, in the inode before in the block.  The hash in
  * an entry is not looked at: it adds nothing to the checksums, and kernels have disagreed about
@@ -330,8 +331,8 @@ static ssize_t copy_value(const void *value, size_t len, void *buf, size_t size)
         return (ssize_t)len;
 }
 
-/* The value's length, and the value in `buf` or, if ret_ref->ino is set, elsewhere (X2). */
-static ssize_t get_locked(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
+/* The value's length, and the value in `buf` or, if ret_ref->ino is set, elsewhere. */
+static ssize_t find_value(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
                           size_t size, struct value_ref *ret_ref)
 {
         _cleanup_attrs_ struct attrs attrs = {0};
@@ -370,8 +371,8 @@ static int check_ea_inode(struct ext4_inode *ea, uint32_t size)
         return 0;
 }
 
-static int read_ea_inode_locked(struct ext4_inode *ea, const struct ext4_inode *owner,
-                                void *buf, uint32_t size)
+static int read_value(struct ext4_inode *ea, const struct ext4_inode *owner, void *buf,
+                      uint32_t size)
 {
         const struct ext4_where at = ext4_at(ea, 0);
         int ret = check_ea_inode(ea, size);
@@ -387,10 +388,8 @@ static int read_ea_inode_locked(struct ext4_inode *ea, const struct ext4_inode *
         return 0;
 }
 
-/* Who holds the owner's lock needs no other (`lock`): as long as an entry names a value it does
- * not change. */
-static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *ref, bool lock,
-                             void *buf)
+/* X2 */
+static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *ref, void *buf)
 {
         const struct ext4_where at = ext4_at(owner, 0);
         struct ext4_inode *ea;
@@ -401,42 +400,22 @@ static ssize_t read_ea_inode(struct ext4_inode *owner, const struct value_ref *r
                                     ref->ino);
         if (ret < 0)
                 return ret;
-        if (lock)
-                rwsem_read_lock(&ea->vfs.lock);
-        ret = read_ea_inode_locked(ea, owner, buf, ref->size);
-        if (lock)
-                rwsem_read_unlock(&ea->vfs.lock);
+        ret = read_value(ea, owner, buf, ref->size);
         ext4_iput(ea);
         return ret < 0 ? ret : (ssize_t)ref->size;
-}
-
-static ssize_t get(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
-                   size_t size)
-{
-        struct value_ref ref = {0};
-        ssize_t ret;
-
-        rwsem_read_lock(&inode->vfs.lock);
-        ret = get_locked(inode, key, buf, size, &ref);
-        rwsem_read_unlock(&inode->vfs.lock);
-        if (ret < 0 || ref.ino == 0 || size == 0)
-                return ret;
-        if (ref.size > size)
-                return -ERANGE;
-        return read_ea_inode(inode, &ref, true, buf);
 }
 
 ssize_t ext4_xattr_get_locked(struct ext4_inode *inode, const struct ext4_xattr_key *key,
                               void *buf, size_t size)
 {
         struct value_ref ref = {0};
-        ssize_t ret = get_locked(inode, key, buf, size, &ref);
+        ssize_t ret = find_value(inode, key, buf, size, &ref);
 
         if (ret < 0 || ref.ino == 0 || size == 0)
                 return ret;
         if (ref.size > size)
                 return -ERANGE;
-        return read_ea_inode(inode, &ref, false, buf);
+        return read_ea_inode(inode, &ref, buf);
 }
 
 /* ---- by full name ---- */
@@ -480,19 +459,19 @@ int ext4_xattr_key_of(const char *name, struct ext4_xattr_key *ret_key)
         return -EOPNOTSUPP;
 }
 
-static ssize_t get_acl(struct ext4_inode *inode, const struct ext4_xattr_key *key, void *buf,
-                       size_t size)
+static ssize_t get_acl_locked(struct ext4_inode *inode, const struct ext4_xattr_key *key,
+                              void *buf, size_t size)
 {
         const struct ext4_where at = ext4_at(inode, 0);
         _cleanup_mem_ void *raw = NULL;
-        ssize_t len = get(inode, key, NULL, 0);
+        ssize_t len = ext4_xattr_get_locked(inode, key, NULL, 0);
 
         if (len < 0)
                 return len;
         raw = mem_alloc(max_t(size_t, (size_t)len, 1));
         if (!raw)
                 return -ENOMEM;
-        len = get(inode, key, raw, (size_t)len);
+        len = ext4_xattr_get_locked(inode, key, raw, (size_t)len);
         if (len < 0)
                 return len;
         return ext4_acl_to_xattr(&at, raw, (size_t)len, buf, size);
@@ -501,16 +480,20 @@ static ssize_t get_acl(struct ext4_inode *inode, const struct ext4_xattr_key *ke
 ssize_t ext4_xattr_get(struct ext4_inode *inode, const char *name, void *buf, size_t size)
 {
         struct ext4_xattr_key key;
-        int ret = ext4_xattr_key_of(name, &key);
+        ssize_t ret = ext4_xattr_key_of(name, &key);
 
         if (ret == 0)
                 ret = ext4_may_get_xattr(inode, &key);
         if (ret < 0)
                 return ret;
+        rwsem_read_lock(&inode->vfs.lock);
         if (key.index == EXT4_XATTR_INDEX_POSIX_ACL_ACCESS ||
             key.index == EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT)
-                return get_acl(inode, &key, buf, size);
-        return get(inode, &key, buf, size);
+                ret = get_acl_locked(inode, &key, buf, size);
+        else
+                ret = ext4_xattr_get_locked(inode, &key, buf, size);
+        rwsem_read_unlock(&inode->vfs.lock);
+        return ret;
 }
 
 /* ---- list ---- */

@@ -8,6 +8,7 @@
 
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -693,6 +694,56 @@ static void values_outlive_an_owner_that_leaves(void **state)
         t_image_free(&img);
 }
 
+/* ---- values that go while they are read ---- */
+
+struct reading {
+        struct ext4_inode *inode;
+        atomic_bool is_done;
+};
+
+static void read_or_replace(void *arg, unsigned n)
+{
+        static const uint8_t bytes[5000];
+        struct reading *r = arg;
+        uint8_t got[sizeof(bytes)];
+
+        for (unsigned i = 0; n == 0 && i < 3000; i++)
+                T_CHECK(ext4_xattr_set(r->inode, "user.v", bytes, sizeof(bytes), 0) == 0 &&
+                        ext4_xattr_remove(r->inode, "user.v") == 0);
+        if (n == 0)
+                atomic_store(&r->is_done, true);
+        while (!atomic_load(&r->is_done)) {
+                ssize_t len = ext4_xattr_get(r->inode, "user.v", got, sizeof(got));
+
+                T_CHECK(len == sizeof(got) || len == -ENODATA);
+        }
+}
+
+/*
+ * Its number may be another's by then.  All threads on one CPU: who gives up the lock is likely
+ * to wait for the CPU next, while who has waited for the lock goes on.
+ */
+static void a_value_stays_while_it_is_read(void **state)
+{
+        struct t_image img = make_image(&kinds[4]);
+        struct reading r = {0};
+        cpu_set_t before, one;
+        struct t_mount m;
+
+        mount_rw(&m, &img);
+        r.inode = find(m.fs, "/file");
+        T_CHECK(sched_getaffinity(0, sizeof(before), &before) == 0);
+        CPU_ZERO(&one);
+        CPU_SET(sched_getcpu(), &one);
+        T_CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+        t_run_threads(4, read_or_replace, &r);
+        T_CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
+        ext4_iput(r.inode);
+        t_umount(&m);
+        fsck("reading", &img);
+        t_image_free(&img);
+}
+
 /* ---- values that have values ---- */
 
 /* A value in an inode of its own, for the file of this number. */
@@ -1043,6 +1094,7 @@ int main(void)
                 cmocka_unit_test(owners_of_a_block_go),
                 cmocka_unit_test(owners_of_a_block_go_their_ways),
                 cmocka_unit_test(values_outlive_an_owner_that_leaves),
+                cmocka_unit_test(a_value_stays_while_it_is_read),
                 cmocka_unit_test(a_value_has_no_values),
                 cmocka_unit_test(access_acl_sets_the_mode),
                 cmocka_unit_test(default_acl_is_inherited),
