@@ -117,8 +117,8 @@ int ext4_acl_of_xattr(struct ext4_acl *acl, const void *value, size_t size)
         return -EINVAL;
 }
 
-int ext4_acl_of_disk(struct ext4_acl *acl, const struct ext4_where *at, const void *value,
-                     size_t size)
+static int acl_of_disk(struct ext4_acl *acl, const struct ext4_where *at, const void *value,
+                       size_t size)
 {
         ssize_t len = ext4_acl_to_xattr(at, value, size, NULL, 0);
         _cleanup_mem_ void *xattr = NULL;
@@ -136,6 +136,37 @@ int ext4_acl_of_disk(struct ext4_acl *acl, const struct ext4_where *at, const vo
         ret = ext4_acl_of_xattr(acl, xattr, (size_t)len);
         return ret == -EINVAL ? ext4_corrupt(at, "ACL: not in order, or something is missing")
                               : ret;
+}
+
+/* An ACL, as on disk.  0 bytes: there is none. */
+static int read_value(struct ext4_inode *inode, uint8_t index, void **ret_value,
+                      size_t *ret_size)
+{
+        const struct ext4_xattr_key key = {index, "", 0};
+        ssize_t len = ext4_xattr_get_locked(inode, &key, NULL, 0);
+
+        *ret_size = 0;
+        if (len <= 0)
+                return len == -ENODATA ? 0 : (int)len;
+        *ret_value = mem_alloc((size_t)len);
+        if (!*ret_value)
+                return -ENOMEM;
+        len = ext4_xattr_get_locked(inode, &key, *ret_value, (size_t)len);
+        if (len < 0)
+                return (int)len;
+        *ret_size = (size_t)len;
+        return 0;
+}
+
+int ext4_acl_read_locked(struct ext4_inode *inode, uint8_t index, struct ext4_acl *ret_acl)
+{
+        const struct ext4_where at = ext4_at(inode, 0);
+        _cleanup_mem_ void *value = NULL;
+        size_t size;
+        int ret = read_value(inode, index, &value, &size);
+
+        *ret_acl = (struct ext4_acl){0};
+        return ret < 0 || size == 0 ? ret : acl_of_disk(ret_acl, &at, value, size);
 }
 
 void *ext4_acl_to_disk(const struct ext4_acl *acl, size_t *ret_size)
@@ -198,39 +229,13 @@ static uint16_t mask_with_mode(struct ext4_acl *acl, uint16_t mode)
         return (mode & (uint16_t)~0777u) | ext4_acl_mode(acl, &same);
 }
 
-/* An ACL, as on disk.  0 bytes: there is none. */
-static int read_value(struct ext4_inode *inode, uint8_t index, void **ret_value,
-                      size_t *ret_size)
-{
-        const struct ext4_xattr_key key = {index, "", 0};
-        ssize_t len = ext4_xattr_get_locked(inode, &key, NULL, 0);
-
-        *ret_size = 0;
-        if (len <= 0)
-                return len == -ENODATA ? 0 : (int)len;
-        *ret_value = mem_alloc((size_t)len);
-        if (!*ret_value)
-                return -ENOMEM;
-        len = ext4_xattr_get_locked(inode, &key, *ret_value, (size_t)len);
-        if (len < 0)
-                return (int)len;
-        *ret_size = (size_t)len;
-        return 0;
-}
-
 int ext4_acl_with_mode(struct ext4_inode *inode, uint16_t mode, void **ret_value,
                        size_t *ret_size)
 {
-        const struct ext4_where at = ext4_at(inode, 0);
-        _cleanup_mem_ void *value = NULL;
         struct ext4_acl acl;
-        size_t size;
-        int ret = read_value(inode, EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, &value, &size);
+        int ret = ext4_acl_read_locked(inode, EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, &acl);
 
         *ret_value = NULL;
-        if (ret < 0 || size == 0)
-                return ret;
-        ret = ext4_acl_of_disk(&acl, &at, value, size);
         if (ret == 0 && acl.nr > 0) {
                 class_of(&acl, ACL_USER_OBJ)->perm = mode >> 6 & MAX_PERM;
                 group_class(&acl)->perm = mode >> 3 & MAX_PERM;
@@ -350,7 +355,7 @@ int ext4_acl_inherit(struct jbd2_handle *h, struct ext4_inode *dir, uint16_t mod
         ret = read_value(dir, EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT, &value, &size);
         if (ret < 0 || size == 0)
                 return ret;
-        ret = ext4_acl_of_disk(&acl, &at, value, size);
+        ret = acl_of_disk(&acl, &at, value, size);
         ret_inherited->has_acl = ret == 0 && acl.nr > 0;
         if (ret_inherited->has_acl)
                 ret = inherit(h, dir, &acl, value, size, ret_inherited);

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "ext4/xattr_change.h"
-#include "util/alloc.h"
 
 /* ---- who asks ---- */
 
@@ -59,27 +58,15 @@ int ext4_may_own(const struct ext4_inode *inode)
 /* 0, or -ENODATA: there is none, which is remembered. */
 static int read_acl(struct ext4_inode *inode, struct ext4_acl *ret_acl)
 {
-        const struct ext4_xattr_key key = {EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, "", 0};
-        const struct ext4_where at = ext4_at(inode, 0);
-        _cleanup_mem_ void *value = NULL;
-        ssize_t len;
         int ret;
 
         if (atomic_load(&inode->lacks) & EXT4_LACKS_ACL)
                 return -ENODATA;
-        len = ext4_xattr_get_locked(inode, &key, NULL, 0);
-        if (len == -ENODATA)
-                atomic_fetch_or(&inode->lacks, EXT4_LACKS_ACL);
-        if (len < 0)
-                return (int)len;
-        value = mem_alloc(max_t(size_t, (size_t)len, 1));
-        if (!value)
-                return -ENOMEM;
-        len = ext4_xattr_get_locked(inode, &key, value, (size_t)len);
-        if (len < 0)
-                return (int)len;
-        ret = ext4_acl_of_disk(ret_acl, &at, value, (size_t)len);
-        return ret == 0 && ret_acl->nr == 0 ? -ENODATA : ret;
+        ret = ext4_acl_read_locked(inode, EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, ret_acl);
+        if (ret < 0 || ret_acl->nr > 0)
+                return ret;
+        atomic_fetch_or(&inode->lacks, EXT4_LACKS_ACL);
+        return -ENODATA;
 }
 
 static unsigned mask_of(const struct ext4_acl *acl)

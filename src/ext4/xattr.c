@@ -466,9 +466,9 @@ static ssize_t get_acl_locked(struct ext4_inode *inode, const struct ext4_xattr_
         _cleanup_mem_ void *raw = NULL;
         ssize_t len = ext4_xattr_get_locked(inode, key, NULL, 0);
 
-        if (len < 0)
-                return len;
-        raw = mem_alloc(max_t(size_t, (size_t)len, 1));
+        if (len <= 0) /* without any bytes it is none */
+                return len < 0 ? len : -ENODATA;
+        raw = mem_alloc((size_t)len);
         if (!raw)
                 return -ENOMEM;
         len = ext4_xattr_get_locked(inode, key, raw, (size_t)len);

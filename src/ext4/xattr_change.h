@@ -57,11 +57,13 @@ struct ext4_acl {
 
 void ext4_acl_done(struct ext4_acl *acl);
 
-/* From the form of setxattr(2), or from that on disk; valid.  No entries: there is no ACL.
- * -EINVAL, -EOPNOTSUPP, -ENOMEM; from disk -EUCLEAN, said. */
+/* From the form of setxattr(2); valid.  No entries: there is no ACL.  -EINVAL, -EOPNOTSUPP,
+ * -ENOMEM. */
 must_check int ext4_acl_of_xattr(struct ext4_acl *acl, const void *value, size_t size);
-must_check int ext4_acl_of_disk(struct ext4_acl *acl, const struct ext4_where *at,
-                                const void *value, size_t size);
+
+/* That of an inode whose lock is held, likewise; -EUCLEAN when it is damaged, said. */
+must_check int ext4_acl_read_locked(struct ext4_inode *inode, uint8_t index,
+                                    struct ext4_acl *ret_acl);
 
 /* To the form on disk, to be freed with mem_free().  NULL: no memory. */
 void *ext4_acl_to_disk(const struct ext4_acl *acl, size_t *ret_size);

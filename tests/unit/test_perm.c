@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "ext4/setattr.h"
+#include "ext4/xattr_plan.h"
 #include "t_tree.h"
 
 #define IMAGE "-b 1024 -I 256 -O " T_DIRS
@@ -122,6 +123,34 @@ static void test_damaged_acl(void **state)
         uext4_inode_put(f);
         t_tree_unmount(&t); /* an error was noted: e2fsck has something to say */
         t_image_free(&t.img);
+}
+
+/* An ACL without a byte is none, for everybody. */
+static void test_empty_acl(void **state)
+{
+        struct ext4_xattr_order order = {.key = {EXT4_XATTR_INDEX_POSIX_ACL_ACCESS, "", 0},
+                                         .value = ""};
+        struct ext4_xattr_plan plan = {.order = &order};
+        struct uext4_inode *f;
+        struct t_tree t;
+        char buf[8];
+
+        (void)state;
+        t_tree_begin(&t, IMAGE, 8, NULL);
+        f = make_by(&owner, &t, 0664);
+        plan.inode = inode_in(f);
+        rwsem_write_lock(&plan.inode->vfs.lock);
+        assert_int_equal(ext4_xattr_change_locked(&plan), 0);
+        rwsem_write_unlock(&plan.inode->vfs.lock);
+        ext4_xattr_plan_done(&plan);
+        assert_int_equal(open_by(&other, f, O_RDONLY), 0);
+        assert_int_equal(open_by(&other, f, O_RDWR), -EACCES);
+        assert_int_equal(uext4_getxattr(f, "system.posix_acl_access", buf, sizeof(buf)),
+                         -ENODATA);
+        assert_int_equal(set_mode(f, 0666), 0);
+        assert_int_equal(open_by(&other, f, O_RDWR), 0);
+        uext4_inode_put(f);
+        t_tree_end(&t, "empty");
 }
 
 /* ---- what writing takes away ---- */
@@ -326,6 +355,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_acl_comes_and_goes),
                 cmocka_unit_test(test_damaged_acl),
+                cmocka_unit_test(test_empty_acl),
                 cmocka_unit_test(test_every_way_takes_away),
                 cmocka_unit_test(test_capability_in_an_inode),
                 cmocka_unit_test(test_first_write_nowait),
