@@ -87,6 +87,20 @@ void ext4_count_subdir(struct ext4_inode *dir, int change)
                 dir->nlink = 1;
 }
 
+bool ext4_lock_child(struct ext4_inode *inode, enum lock_rank rank)
+{
+        if (S_ISDIR(inode->mode))
+                return rwsem_write_trylock(&inode->vfs.lock);
+        rwsem_write_lock_nested(&inode->vfs.lock, rank);
+        return true;
+}
+
+void ext4_wait_for_child(struct ext4_inode *inode)
+{
+        rwsem_write_lock(&inode->vfs.lock);
+        rwsem_write_unlock(&inode->vfs.lock);
+}
+
 void ext4_store_links(struct jbd2_handle *h, struct ext4_inode *inode, struct ext4_iloc *loc,
                       uint32_t links, struct timespec now)
 {

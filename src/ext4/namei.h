@@ -106,6 +106,15 @@ must_check int ext4_check_name(const struct ext4_name *name);
 must_check int ext4_may_add_subdir(const struct ext4_inode *dir);
 void ext4_count_subdir(struct ext4_inode *dir, int change);
 
+/*
+ * The lock of what is found in a directory whose lock is held: true.  False for a directory
+ * that somebody else has locked: in an image that is damaged two may be in each other, so
+ * nobody waits for one with the other locked.  Then, with no lock held: ext4_wait_for_child(),
+ * and it all begins anew.
+ */
+must_check bool ext4_lock_child(struct ext4_inode *inode, enum lock_rank rank);
+void ext4_wait_for_child(struct ext4_inode *inode);
+
 /* Whether a directory that `dir` has a name for may go: -ENOTEMPTY; -EUCLEAN when its ".."
  * leads elsewhere.  The locks of both are held. */
 must_check int ext4_may_remove_dir(const struct ext4_inode *dir, struct ext4_inode *victim);

@@ -22,7 +22,8 @@
  * moves a directory to another one without fs->rename_lock.  What the two names lead to is
  * locked after both directories: other directories before anything else, then by number.
  * Since the names may have changed before the directories were locked, they are looked up
- * again, and it all begins anew if they lead elsewhere.
+ * again, and it all begins anew if they lead elsewhere, or to a directory that somebody else
+ * has locked (ext4_lock_child()).
  */
 
 struct side {
@@ -41,6 +42,7 @@ struct rename {
         struct ext4_dir_slot slot;   /* for the new name, when it replaces none */
         bool to_is_below;            /* of two directories */
         struct ext4_inode *whiteout; /* a reference; NULL: the old name goes */
+        struct ext4_inode *busy;     /* of the two: its lock could not be had */
 };
 
 static bool is_cross(const struct rename *r)
@@ -172,7 +174,7 @@ static bool is_after(const struct ext4_inode *a, const struct ext4_inode *b)
         return ext4_ino(a) > ext4_ino(b);
 }
 
-static void lock_inodes(const struct rename *r)
+static bool lock_inodes(struct rename *r)
 {
         struct ext4_inode *first = r->from.inode;
         struct ext4_inode *second = r->to.inode;
@@ -181,9 +183,13 @@ static void lock_inodes(const struct rename *r)
                 first = r->to.inode;
                 second = r->from.inode;
         }
-        rwsem_write_lock_nested(&first->vfs.lock, RANK_INODE_CHILD);
-        if (second)
-                rwsem_write_lock_nested(&second->vfs.lock, RANK_INODE_CHILD2);
+        if (!ext4_lock_child(first, RANK_INODE_CHILD)) {
+                r->busy = first;
+        } else if (second && !ext4_lock_child(second, RANK_INODE_CHILD2)) {
+                rwsem_write_unlock(&first->vfs.lock);
+                r->busy = second;
+        }
+        return !r->busy;
 }
 
 static void unlock_inodes(const struct rename *r)
@@ -475,7 +481,8 @@ static int rename_inodes(struct rename *r)
         struct jbd2_handle *h;
         int ret;
 
-        lock_inodes(r);
+        if (!lock_inodes(r))
+                return -EAGAIN;
         ret = check(r);
         if (ret == 0)
                 ret = jbd2_start(r->from.dir->fs->journal, credits_of(r), 0, &h);
@@ -536,6 +543,8 @@ int ext4_rename(struct ext4_inode *old_dir, const struct ext4_name *old_name,
                 };
 
                 ret = rename_once(&r);
+                if (r.busy)
+                        ext4_wait_for_child(r.busy);
                 ext4_iput(r.from.inode);
                 ext4_iput(r.to.inode);
                 ext4_iput(r.whiteout);

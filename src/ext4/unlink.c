@@ -87,7 +87,8 @@ static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
         struct jbd2_handle *h;
         int ret;
 
-        rwsem_write_lock_nested(&victim->vfs.lock, RANK_INODE_CHILD);
+        if (!ext4_lock_child(victim, RANK_INODE_CHILD))
+                return -EDEADLK;
         ret = check_victim(dir, victim, want_dir);
         if (ret == 0 && want_dir)
                 ret = ext4_may_remove_dir(dir, victim);
@@ -101,7 +102,8 @@ static int unlink_victim(struct ext4_inode *dir, struct ext4_dir_place *place,
         return ret;
 }
 
-/* *ret_victim: to be put when no lock is held any more, because that may delete it. */
+/* *ret_victim: to be put when no lock is held any more, because that may delete it.  -EDEADLK:
+ * the name is to be looked for again when its lock was to be had. */
 static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name, bool want_dir,
                          struct ext4_inode **ret_victim)
 {
@@ -128,13 +130,18 @@ static int unlink_locked(struct ext4_inode *dir, const struct ext4_name *name, b
 
 static int remove_name(struct ext4_inode *dir, const struct ext4_name *name, bool want_dir)
 {
-        struct ext4_inode *victim = NULL;
         int ret;
 
-        rwsem_write_lock(&dir->vfs.lock);
-        ret = unlink_locked(dir, name, want_dir, &victim);
-        rwsem_write_unlock(&dir->vfs.lock);
-        ext4_iput(victim);
+        do {
+                struct ext4_inode *victim = NULL;
+
+                rwsem_write_lock(&dir->vfs.lock);
+                ret = unlink_locked(dir, name, want_dir, &victim);
+                rwsem_write_unlock(&dir->vfs.lock);
+                if (ret == -EDEADLK && victim)
+                        ext4_wait_for_child(victim);
+                ext4_iput(victim);
+        } while (ret == -EDEADLK);
         return ret;
 }
 

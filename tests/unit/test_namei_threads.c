@@ -200,11 +200,63 @@ static void test_one_directory(void **state)
         t_image_free(&img);
 }
 
+/* ---- two directories, each in the other, which no lock of the upper one comes first in ----
+ */
+
+struct loop {
+        struct uext4_inode *dirs[2];
+        unsigned nr_ops;
+};
+
+static void go_round(void *arg, unsigned n)
+{
+        static const char *const names[] = {"b", "a"};
+        struct loop *l = arg;
+        struct uext4_inode *dir = l->dirs[n % 2];
+        const char *name = names[n % 2];
+
+        for (unsigned i = 0; i < l->nr_ops; i++) {
+                if (n < 2) {
+                        expected(uext4_rmdir(dir, name, 1));
+                        continue;
+                }
+                expected(uext4_rename(dir, name, 1, dir, "c", 1, 0));
+                expected(uext4_rename(dir, "c", 1, dir, name, 1, 0));
+        }
+}
+
+static void test_each_in_the_other(void **state)
+{
+        struct t_image img =
+                t_mkfs(8u << 20, "-b 1024 -O " T_EXT4 ",filetype,large_file,sparse_super",
+                       "mkdir a\\nmkdir a/b\\nln a a/b/a\\n");
+        struct loop l = {.nr_ops = 3000};
+        struct uext4_bdev *dev;
+        struct uext4_fs *fs;
+        struct t_log log;
+        struct uext4_mount_params params = {
+                .options = "rw", .log = t_log_line, .log_arg = &log};
+
+        (void)state;
+        t_log_init(&log);
+        T_CHECK(uext4_bdev_open_buffer(img.data, img.size, 0, &dev) == 0);
+        T_CHECK(uext4_mount_bdev(dev, &params, &fs) == 0);
+        T_CHECK(uext4_resolve(fs, "/a", 0, &l.dirs[0]) == 0);
+        T_CHECK(uext4_resolve(fs, "/a/b", 0, &l.dirs[1]) == 0);
+        t_run_threads(4, go_round, &l);
+        for (unsigned i = 0; i < 2; i++)
+                uext4_inode_put(l.dirs[i]);
+        T_CHECK(uext4_unmount(fs) == 0);
+        uext4_bdev_close(dev);
+        t_image_free(&img);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_shared_tree),
                 cmocka_unit_test(test_one_directory),
+                cmocka_unit_test(test_each_in_the_other),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
