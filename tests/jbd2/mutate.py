@@ -2,33 +2,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Take out flushes, FUA and points of order in the journal, one at a time: a test must fail.
 
-    mutate.py [NUMBER...]       all mutations, or these of the list
-
-The sources are copied, each mutation is made in the copy, and the scenario that the table names
-is run.  A line is printed for each.  Lines of src/jbd2 with a comment "order:" must all be in
-the table.
+    mutate.py [--check | NUMBER...]     ../lib/mutation.py
 """
 
-import collections
-import os
-import re
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(os.environ.get("UEXT4_SOURCE_ROOT", Path(__file__).resolve().parent.parent.parent))
-CC = shlex.split(os.environ.get("CC", "cc"))
-FLAGS = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-w",
-         "-fno-strict-aliasing", "-fno-common", "-Isrc", "-Iinclude"]
-LIBS = ["-lcmocka", "-luring", "-lisal", "-lpthread"]
-RIG = ["tj.c", "watch.c", "model.c", "cut.c", "driver.c"]
-TIMEOUT = 120
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+sys.dont_write_bytecode = True
 
-# `edits` are pairs of what is there, once, and what comes in its place.
-Mutation = collections.namedtuple("Mutation", "file edits program scenario why")
+import mutation  # noqa: E402
+
+LAYERS = ["util", "bdev", "buf", "jbd2"]
+RIG = ["jbd2/tj.c", "jbd2/watch.c", "jbd2/model.c", "jbd2/cut.c", "jbd2/driver.c"]
+MARKED = ["jbd2/" + path.name for path in sorted((mutation.ROOT / "src/jbd2").glob("*.c"))]
 
 WINDOW = "every_request_of_a_window_can_be_cut"
 SPARSE = "a_log_without_other_flushes_can_be_cut"
@@ -37,7 +24,7 @@ NO_LOG = "without_a_log_what_was_committed_is_there"
 
 def m(file, text, new, scenario, why, program="test_stress"):
     edits = [(text, new)] if isinstance(text, str) else text
-    return Mutation(file, edits, program, scenario, why)
+    return mutation.Mutation("jbd2/" + file, edits, "jbd2/" + program, scenario, why)
 
 
 # What is to come later is taken out in one place and put into another.
@@ -103,136 +90,5 @@ MUTATIONS = [
 ]
 
 
-# ---- building --------------------------------------------------------------------
-
-
-def run(command, **more):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", **more)
-
-
-def compile_file(tree, source):
-    obj = tree / "obj" / (str(source).replace("/", "_") + ".o")
-    done = run([*CC, *FLAGS, "-c", source, "-o", obj], cwd=tree)
-    return obj, done.stdout if done.returncode else None
-
-
-def copy_tree(tree):
-    for folder in ("src/util", "src/bdev", "src/buf", "src/jbd2", "include", "tests/jbd2"):
-        shutil.copytree(ROOT / folder, tree / folder)
-    for name in ("lib/check.h", "unit/t_util.h", "unit/t_journal.h"):
-        (tree / "tests" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "tests" / name, tree / "tests" / name)
-    (tree / "obj").mkdir()
-
-
-def build(tree, programs):
-    """Objects of the library and the rig by source, and those of the programs."""
-    library = {}
-    sources = [p.relative_to(tree) for layer in ("util", "bdev", "buf", "jbd2")
-               for p in sorted((tree / "src" / layer).glob("*.c"))]
-    sources += [Path("tests/jbd2") / name for name in RIG]
-    for source in sources + [Path("tests/jbd2") / (name + ".c") for name in programs]:
-        obj, errors = compile_file(tree, source)
-        if errors:
-            sys.exit("%s does not compile:\n%s" % (source, errors))
-        library[str(source)] = obj
-    return library
-
-
-def link(tree, library, program):
-    objects = [obj for source, obj in library.items()
-               if not Path(source).name.startswith("test_")]
-    exe = tree / program
-    done = run([*CC, *FLAGS, library["tests/jbd2/%s.c" % program], *objects, "-o", exe, *LIBS],
-               cwd=tree)
-    if done.returncode:
-        sys.exit("%s cannot be linked:\n%s" % (program, done.stdout))
-    return exe
-
-
-def run_scenario(exe, scenario):
-    """None when it passes, else what was seen."""
-    env = dict(os.environ, UEXT4_TEST=scenario, CMOCKA_MESSAGE_OUTPUT="STDOUT")
-    env.pop("UEXT4_LONG", None)
-    try:
-        done = run([exe], env=env, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        return "it hangs"
-    if done.returncode == 0:
-        if "1 test(s) run" not in done.stdout:
-            sys.exit("there is no scenario %s: %s" % (scenario, done.stdout))
-        return None
-    lines = [line for line in done.stdout.split("\n") if line and not line.startswith(("[", "#"))]
-    return lines[0] if lines else "exit status %d" % done.returncode
-
-
-# ---- the table -------------------------------------------------------------------
-
-
-def check_table():
-    """Every marked line of the sources is in a mutation, and every mutation's text there."""
-    bad = []
-    texts = {}
-    for path in sorted((ROOT / "src/jbd2").glob("*.c")):
-        texts[path.name] = path.read_text()
-        for line in texts[path.name].split("\n"):
-            mark = re.search(r"/\* order: .*", line)
-            if mark and not any(mu.file == path.name and mark.group() in text
-                                for mu in MUTATIONS for text, _ in mu.edits):
-                bad.append("%s: no mutation for: %s" % (path.name, line.strip()))
-    for mu in MUTATIONS:
-        for text, _ in mu.edits:
-            if texts[mu.file].count(text) != 1:
-                bad.append("%s: not there once: %s" % (mu.file, text))
-    return bad
-
-
-def mutate(tree, library, mu):
-    path = tree / "src/jbd2" / mu.file
-    good = path.read_text()
-    bad = good
-    for text, new in mu.edits:
-        if bad.count(text) != 1:
-            return None
-        bad = bad.replace(text, new)
-    path.write_text(bad)
-    obj, errors = compile_file(tree, Path("src/jbd2") / mu.file)
-    seen = errors
-    if not errors:
-        seen = run_scenario(link(tree, library, mu.program), mu.scenario)
-    path.write_text(good)
-    if errors:
-        return "does not compile: " + errors
-    return seen
-
-
-def main():
-    wanted = [int(arg) for arg in sys.argv[1:]] or range(1, len(MUTATIONS) + 1)
-    failures = check_table()
-    for text in failures:
-        print("FAIL table: " + text, flush=True)
-    with tempfile.TemporaryDirectory(prefix="uext4-mutate-") as name:
-        tree = Path(name)
-        copy_tree(tree)
-        library = build(tree, sorted({mu.program for mu in MUTATIONS}))
-        for program, scenario in sorted({(mu.program, mu.scenario) for mu in MUTATIONS}):
-            seen = run_scenario(link(tree, library, program), scenario)
-            if seen:
-                failures.append(scenario)
-                print("FAIL without any mutation: %s: %s" % (scenario, seen), flush=True)
-        for number in wanted:
-            mu = MUTATIONS[number - 1]
-            seen = mutate(tree, library, mu)
-            compile_file(tree, Path("src/jbd2") / mu.file)  # the good one again
-            caught = seen and not seen.startswith("does not compile")
-            if not caught:
-                failures.append(mu.why)
-            print("%s %2d %s: %s: %s: %s" % ("ok  " if caught else "FAIL", number, mu.file, mu.why,
-                                             mu.scenario, seen or "nothing was seen"), flush=True)
-    print("%d mutations, %d failures" % (len(wanted), len(failures)))
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(mutation.main(MUTATIONS, MARKED, LAYERS, RIG))

@@ -2,28 +2,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Take out points of order of the write path, one at a time: a test must fail.
 
-    mutate.py [NUMBER...]       all mutations, or these of the list
+    mutate.py [--check | NUMBER...]     ../lib/mutation.py
 
-As tests/jbd2/mutate.py, for the files in FILES, of src/ext4 where they name no folder: lines
-there with a comment "order:" must all be in the table.
+The files are those of src/ext4 where they name no folder.
 """
 
-import concurrent.futures
-import os
-import re
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(os.environ.get("UEXT4_SOURCE_ROOT", Path(__file__).resolve().parent.parent.parent))
-sys.path.insert(0, str(ROOT / "tests/jbd2"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 sys.dont_write_bytecode = True
 
-from mutate import FLAGS, CC, Mutation, compile_file, run, run_scenario  # noqa: E402
+import mutation  # noqa: E402
 
-FLAGS.append('-DUEXT4_VERSION="0"')
-LIBS = ["-lcmocka", "-luring", "-lisal", "-lpthread"]
 LAYERS = ["util", "bdev", "buf", "jbd2", "vfs", "iomap", "ext4", "lib"]
 RIG = ["change/rig.c", "change/ops.c", "change/model.c", "change/model_check.c",
        "change/model_step.c", "change/cuts.c", "jbd2/watch.c", "write/mix.c", "write/track.c",
@@ -39,8 +30,12 @@ CACHE = "write/test_cache"
 EXTENTS, IOMAP = "unit/test_extent_change", "unit/test_iomap"
 
 
+def source_of(name):
+    return name if "/" in name else "ext4/" + name
+
+
 def m(file, text, new, program, scenario, why):
-    return Mutation(file, [(text, new)], program, scenario, why)
+    return mutation.Mutation(source_of(file), [(text, new)], program, scenario, why)
 
 
 MUTATIONS = [
@@ -130,96 +125,5 @@ MUTATIONS = [
 ]
 
 
-def source_of(name):
-    return Path("src") / name if "/" in name else Path("src/ext4") / name
-
-
-def copy_tree(tree):
-    for folder in ["include", "tests/change", "tests/jbd2", "tests/lib", "tests/write", "tests/unit"] + [
-            "src/" + layer for layer in LAYERS]:
-        shutil.copytree(ROOT / folder, tree / folder)
-    (tree / "obj").mkdir()
-
-
-def build(tree, programs):
-    """Objects of the library and the rig by source, and those of the programs."""
-    sources = [p.relative_to(tree) for layer in LAYERS
-               for p in sorted((tree / "src" / layer).glob("*.c"))]
-    sources += [Path("tests") / name for name in RIG + [p + ".c" for p in programs]]
-    library = {}
-    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for source, (obj, errors) in zip(sources, pool.map(lambda s: compile_file(tree, s), sources)):
-            if errors:
-                sys.exit("%s does not compile:\n%s" % (source, errors))
-            library[str(source)] = obj
-    return library
-
-
-def link(tree, library, program):
-    objects = [obj for source, obj in library.items()
-               if not Path(source).name.startswith("test_")]
-    exe = tree / Path(program).name
-    done = run([*CC, *FLAGS, library["tests/%s.c" % program], *objects, "-o", exe, *LIBS],
-               cwd=tree)
-    if done.returncode:
-        sys.exit("%s cannot be linked:\n%s" % (program, done.stdout))
-    return exe
-
-
-def check_table():
-    """Every marked line of the sources is in a mutation, and every mutation's text there."""
-    bad = []
-    texts = {name: (ROOT / source_of(name)).read_text() for name in FILES}
-    for name, text in texts.items():
-        for mark in re.findall(r"/\* order: .*\*/", text):
-            if not any(mu.file == name and mark in mu.edits[0][0] for mu in MUTATIONS):
-                bad.append("%s: no mutation for: %s" % (name, mark))
-    for mu in MUTATIONS:
-        if texts.get(mu.file, "").count(mu.edits[0][0]) != 1:
-            bad.append("%s: not there once: %s" % (mu.file, mu.edits[0][0]))
-    return bad
-
-
-def mutate(tree, library, mu):
-    """What was seen, or None."""
-    source = source_of(mu.file)
-    good = (tree / source).read_text()
-    (tree / source).write_text(good.replace(*mu.edits[0]))
-    _, errors = compile_file(tree, source)
-    seen = run_scenario(link(tree, library, mu.program), mu.scenario) if not errors else None
-    (tree / source).write_text(good)
-    compile_file(tree, source)
-    return seen, errors
-
-
-def main():
-    wanted = [int(arg) for arg in sys.argv[1:]] or range(1, len(MUTATIONS) + 1)
-    failures = check_table()
-    for text in failures:
-        print("FAIL table: " + text, flush=True)
-    if failures:
-        return 1
-    with tempfile.TemporaryDirectory(prefix="uext4-mutate-") as name:
-        tree = Path(name)
-        copy_tree(tree)
-        library = build(tree, sorted({MUTATIONS[n - 1].program for n in wanted}))
-        for program, scenario in sorted({(MUTATIONS[n - 1].program, MUTATIONS[n - 1].scenario)
-                                         for n in wanted}):
-            seen = run_scenario(link(tree, library, program), scenario)
-            if seen:
-                failures.append(scenario)
-                print("FAIL without any mutation: %s: %s" % (scenario, seen), flush=True)
-        for number in wanted:
-            mu = MUTATIONS[number - 1]
-            seen, errors = mutate(tree, library, mu)
-            if not seen:
-                failures.append(mu.why)
-            print("%s %2d %s: %s: %s: %s" % ("ok  " if seen else "FAIL", number, mu.file, mu.why,
-                                             mu.scenario, errors or seen or "nothing was seen"),
-                  flush=True)
-    print("%d mutations, %d failures" % (len(wanted), len(failures)))
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(mutation.main(MUTATIONS, [source_of(name) for name in FILES], LAYERS, RIG))
