@@ -28,17 +28,7 @@ bool rig_has_pattern(const void *mem, size_t len)
         return false;
 }
 
-/* ---- temporary files ---- */
-
-static int tmp_file(char *path, size_t size)
-{
-        int fd;
-
-        snprintf(path, size, "%s/uext4-change-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        return fd;
-}
+/* ---- host directories ---- */
 
 static void write_all(int fd, const void *data, size_t size)
 {
@@ -52,23 +42,6 @@ static void write_all(int fd, const void *data, size_t size)
                 size -= (size_t)n;
         }
 }
-
-static void read_all(int fd, void *data, size_t size)
-{
-        char *p = data;
-        off_t pos = 0;
-
-        while (size > 0) {
-                ssize_t n = pread(fd, p, size, pos);
-
-                T_CHECK(n > 0);
-                p += n;
-                pos += n;
-                size -= (size_t)n;
-        }
-}
-
-/* ---- host directories ---- */
 
 void rig_tree_init(struct rig_tree *tree)
 {
@@ -134,27 +107,16 @@ static void fill_file(int fd, uint64_t size)
 struct t_image rig_make(uint64_t size, const char *options, const char *tree,
                         const char *script)
 {
+        struct host_file f = host_file_new(NULL, size);
         struct t_image img = {.size = size, .data = t_alloc(size)};
-        char command[4096];
-        char path[256];
-        int fd = tmp_file(path, sizeof(path));
+        char words[2048];
 
-        fill_file(fd, size);
-        snprintf(
-                command, sizeof(command),
-                "MKE2FS_CONFIG=/dev/null mke2fs -q -F -E nodiscard,lazy_itable_init=0 %s %s %s "
-                "%s >/dev/null 2>&1",
-                options, tree ? "-d" : "", tree ? tree : "", path);
-        t_run(command);
-        if (script) {
-                snprintf(command, sizeof(command),
-                         "printf '%%b' '%s' | debugfs -w -f /dev/stdin %s >/dev/null 2>&1",
-                         script, path);
-                t_run(command);
-        }
-        read_all(fd, img.data, size);
-        close(fd);
-        unlink(path);
+        fill_file(f.fd, size);
+        snprintf(words, sizeof(words), "-E nodiscard,lazy_itable_init=0 %s %s %s", options,
+                 tree ? "-d" : "", tree ? tree : "");
+        t_make_fs(f.path, words, script);
+        host_file_read(&f, img.data, size);
+        host_file_close(&f);
         return img;
 }
 

@@ -5,7 +5,6 @@
  *
  * UEXT4_LONG=1 removes a file of a million extents, instead of 20 000.
  */
-#include <sys/mman.h>
 #include <time.h>
 
 #include "jbd2/jbd2.h"
@@ -19,7 +18,7 @@
         "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
 struct bench {
-        char path[256];
+        struct host_file file;
         struct uext4_bdev *dev; /* a trace */
         struct rig_mount m;
         struct ext4_inode *inode;
@@ -39,21 +38,11 @@ struct cost {
 /* A sparse file with an empty /f in it, mounted; seen through a trace. */
 static void open_bench(struct bench *b, uint64_t size, const char *options)
 {
-        const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
         struct uext4_bdev *file;
-        char command[1024];
-        int fd;
 
-        snprintf(b->path, sizeof(b->path), "%s/uext4-cost-XXXXXX", dir);
-        fd = mkstemp(b->path);
-        T_CHECK(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
-        close(fd);
-        snprintf(command, sizeof(command),
-                 "MKE2FS_CONFIG=/dev/null mke2fs -q -F %s %s >/dev/null 2>&1 && "
-                 "debugfs -w -R 'write /dev/null f' %s >/dev/null 2>&1",
-                 options, b->path, b->path);
-        t_run(command);
-        T_CHECK(uext4_bdev_open_file(b->path, 0, t_log_line, &b->m.log, &file) == 0);
+        b->file = host_file_new(NULL, size);
+        t_make_fs(b->file.path, options, "write /dev/null f\\n");
+        T_CHECK(uext4_bdev_open_file(b->file.path, 0, t_log_line, &b->m.log, &file) == 0);
         T_CHECK(uext4_bdev_open_trace(file, 0, &b->dev) == 0);
         T_CHECK(rig_mount(&b->m, b->dev, RIG_OPTIONS) == 0);
         T_CHECK(op_get(&b->m, "/f", &b->inode) == 0);
@@ -67,9 +56,9 @@ static void close_bench(struct bench *b)
         ext4_iput(b->inode);
         T_CHECK(rig_unmount(&b->m) == 0);
         uext4_bdev_close(b->dev);
-        snprintf(command, sizeof(command), "e2fsck -fn %s >/dev/null 2>&1", b->path);
+        snprintf(command, sizeof(command), "e2fsck -fn %s >/dev/null 2>&1", b->file.path);
         t_run(command);
-        unlink(b->path);
+        host_file_close(&b->file);
 }
 
 /* ---- measuring ---- */

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,16 +28,44 @@ const char *host_tmp_dir(void)
         return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 }
 
-void host_read(int fd, void *data, size_t size)
+/* ---- files ---- */
+
+static void write_all(int fd, const char *data, size_t size)
+{
+        for (size_t done = 0; done < size;) {
+                ssize_t n = pwrite(fd, data + done, size - done, (off_t)done);
+
+                T_CHECK(n > 0);
+                done += (size_t)n;
+        }
+}
+
+struct host_file host_file_new(const void *data, size_t size)
+{
+        struct host_file f = {.fd = memfd_create("test", MFD_CLOEXEC)};
+
+        T_CHECK(f.fd >= 0 && ftruncate(f.fd, (off_t)size) == 0);
+        if (data)
+                write_all(f.fd, data, size);
+        snprintf(f.path, sizeof(f.path), "/proc/%d/fd/%d", (int)getpid(), f.fd);
+        return f;
+}
+
+void host_file_close(struct host_file *f)
+{
+        close(f->fd);
+}
+
+void host_file_read(const struct host_file *f, void *data, size_t size)
 {
         off_t pos = 0, end;
 
-        while ((pos = lseek(fd, pos, SEEK_DATA)) >= 0 && (size_t)pos < size) {
-                end = lseek(fd, pos, SEEK_HOLE);
+        while ((pos = lseek(f->fd, pos, SEEK_DATA)) >= 0 && (size_t)pos < size) {
+                end = lseek(f->fd, pos, SEEK_HOLE);
                 T_CHECK(end > pos);
                 end = (size_t)end < size ? end : (off_t)size;
                 while (pos < end) {
-                        ssize_t n = pread(fd, (char *)data + pos, (size_t)(end - pos), pos);
+                        ssize_t n = pread(f->fd, (char *)data + pos, (size_t)(end - pos), pos);
 
                         T_CHECK(n > 0);
                         pos += n;
@@ -43,45 +73,37 @@ void host_read(int fd, void *data, size_t size)
         }
 }
 
-/* ---- the file ---- */
+/* ---- the one for images ---- */
 
-/*
- * It lives as long as the process and is in no directory.  What was never written is a hole: to
- * read it by way of the mapping would make pages of it.
- */
-static struct file {
+/* What was never written is a hole: to read it by way of the mapping would make pages of it. */
+static struct image_file {
         pthread_mutex_t lock; /* of all of this, and while a program reads */
-        int fd;
+        struct host_file f;
         size_t size, nr_pages; /* nr_pages: of the mapping */
-        char *map;
-        bool *is_written; /* of each page */
-        char path[64];
-} file = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+        char *map;             /* NULL: there is none yet */
+        bool *is_written;      /* of each page */
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void forget(void)
 {
-        if (file.map)
-                munmap(file.map, file.nr_pages * PAGE);
-        if (file.fd >= 0)
-                close(file.fd);
-        free(file.is_written);
-        file.map = NULL;
-        file.is_written = NULL;
+        if (!shared.map)
+                return;
+        munmap(shared.map, shared.nr_pages * PAGE);
+        host_file_close(&shared.f);
+        free(shared.is_written);
 }
 
 static void make_file(size_t size)
 {
         forget();
-        file.fd = memfd_create("image", MFD_CLOEXEC);
-        T_CHECK(file.fd >= 0 && ftruncate(file.fd, (off_t)size) == 0);
-        file.size = size;
-        file.nr_pages = (size + PAGE - 1) / PAGE;
-        file.map = mmap(NULL, file.nr_pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd,
-                        0);
-        T_CHECK(file.map != MAP_FAILED);
-        file.is_written = calloc(file.nr_pages, sizeof(*file.is_written));
-        T_CHECK(file.is_written);
-        snprintf(file.path, sizeof(file.path), "/proc/%d/fd/%d", (int)getpid(), file.fd);
+        shared.f = host_file_new(NULL, size);
+        shared.size = size;
+        shared.nr_pages = (size + PAGE - 1) / PAGE;
+        shared.map = mmap(NULL, shared.nr_pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                          shared.f.fd, 0);
+        T_CHECK(shared.map != MAP_FAILED);
+        shared.is_written = calloc(shared.nr_pages, sizeof(*shared.is_written));
+        T_CHECK(shared.is_written);
 }
 
 /*
@@ -101,33 +123,33 @@ __attribute__((no_sanitize("address", "thread"))) static bool is_same(const char
 
 static void update(const char *image)
 {
-        for (size_t i = 0; i < file.nr_pages; i++) {
+        for (size_t i = 0; i < shared.nr_pages; i++) {
                 const char *from = image + i * PAGE;
-                char *to = file.map + i * PAGE;
-                const size_t left = file.size - i * PAGE, len = left < PAGE ? left : PAGE;
+                char *to = shared.map + i * PAGE;
+                const size_t left = shared.size - i * PAGE, len = left < PAGE ? left : PAGE;
 
-                if (len % 8 == 0 && is_same(from, file.is_written[i] ? to : NULL, len))
+                if (len % 8 == 0 && is_same(from, shared.is_written[i] ? to : NULL, len))
                         continue;
                 memcpy(to, from, len);
-                file.is_written[i] = true;
+                shared.is_written[i] = true;
         }
 }
 
 static const char *path_locked(const void *image, size_t size)
 {
-        if (file.fd < 0 || file.size != size)
+        if (!shared.map || shared.size != size)
                 make_file(size);
         update(image);
-        return file.path;
+        return shared.f.path;
 }
 
 const char *host_path(const void *image, size_t size)
 {
         const char *path;
 
-        pthread_mutex_lock(&file.lock);
+        pthread_mutex_lock(&shared.lock);
         path = path_locked(image, size);
-        pthread_mutex_unlock(&file.lock);
+        pthread_mutex_unlock(&shared.lock);
         return path;
 }
 
@@ -180,7 +202,7 @@ static char *run(char *const argv[], int *ret_status)
 
 char *host_fsck(const void *image, size_t size, const char *argument, int *ret_status)
 {
-        char program[] = "e2fsck", how[] = "-fn", more[64], path[sizeof(file.path)];
+        char program[] = "e2fsck", how[] = "-fn", more[64], path[sizeof(shared.f.path)];
         char *argv[] = {program, how, path, NULL, NULL};
         char *text;
 
@@ -189,26 +211,72 @@ char *host_fsck(const void *image, size_t size, const char *argument, int *ret_s
                 argv[2] = more;
                 argv[3] = path;
         }
-        pthread_mutex_lock(&file.lock);
+        pthread_mutex_lock(&shared.lock);
         snprintf(path, sizeof(path), "%s", path_locked(image, size));
         text = run(argv, ret_status);
-        pthread_mutex_unlock(&file.lock);
+        pthread_mutex_unlock(&shared.lock);
         return text;
 }
 
 char *host_repair(void *image, size_t size, int *ret_status)
 {
-        char program[] = "e2fsck", how[] = "-fy", path[sizeof(file.path)];
-        char *const argv[] = {program, how, path, NULL};
-        int fd = memfd_create("repair", MFD_CLOEXEC);
-        char *text;
+        struct host_file f = host_file_new(image, size);
+        char program[] = "e2fsck", how[] = "-fy";
+        char *const argv[] = {program, how, f.path, NULL};
+        char *text = run(argv, ret_status);
 
-        T_CHECK(fd >= 0 && pwrite(fd, image, size, 0) == (ssize_t)size);
-        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
-        text = run(argv, ret_status);
-        T_CHECK(pread(fd, image, size, 0) == (ssize_t)size);
-        close(fd);
+        memset(image, 0, size);
+        host_file_read(&f, image, size);
+        host_file_close(&f);
         return text;
+}
+
+/* ---- mounts by the kernel ---- */
+
+/* On a directory, and taken away from there at once. */
+static bool mount_there(struct host_mount *m, const char *file, const char *at,
+                        const char *options)
+{
+        char command[1024];
+        bool is_mounted;
+
+        snprintf(command, sizeof(command), "mount -t ext4 -o loop,%s %s %s >/dev/null 2>&1",
+                 options, file, at);
+        is_mounted = system(command) == 0;
+        if (is_mounted) {
+                m->fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                T_CHECK(umount2(at, MNT_DETACH) == 0 && m->fd >= 0);
+                snprintf(m->path, sizeof(m->path), "/proc/self/fd/%d", m->fd);
+        }
+        return is_mounted;
+}
+
+bool host_mount(struct host_mount *m, const void *image, size_t size, const char *options)
+{
+        char dir[256], file[300], at[300];
+        bool is_mounted;
+
+        if (geteuid() != 0)
+                return false;
+        snprintf(dir, sizeof(dir), "%s/uext4-loop-XXXXXX", host_tmp_dir());
+        T_CHECK(mkdtemp(dir));
+        snprintf(file, sizeof(file), "%s/image", dir);
+        snprintf(at, sizeof(at), "%s/at", dir);
+        m->image = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        T_CHECK(m->image >= 0 && mkdir(at, 0700) == 0);
+        write_all(m->image, image, size);
+        is_mounted = mount_there(m, file, at, options);
+        T_CHECK(rmdir(at) == 0 && unlink(file) == 0 && rmdir(dir) == 0);
+        if (!is_mounted)
+                close(m->image);
+        return is_mounted;
+}
+
+void host_umount(struct host_mount *m, void *image, size_t size)
+{
+        close(m->fd);
+        T_CHECK(pread(m->image, image, size, 0) == (ssize_t)size);
+        close(m->image);
 }
 
 /* ---- large pages ---- */

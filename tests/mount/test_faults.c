@@ -324,19 +324,14 @@ static void look(const struct run *r)
 
 static void make_image(char *image)
 {
-        char path[256], command[512];
-        int fd;
+        struct host_file f = host_file_new(NULL, SIZE);
+        char command[512];
 
-        snprintf(path, sizeof(path), "%s/uext4-faults-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        if (fd < 0 || ftruncate(fd, (off_t)SIZE) < 0)
-                exit(1);
-        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, path);
+        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, f.path);
         if (system(command) != 0)
                 exit(1);
-        host_read(fd, image, SIZE);
-        close(fd);
-        unlink(path);
+        host_file_read(&f, image, SIZE);
+        host_file_close(&f);
 }
 
 static bool can_mount(void)

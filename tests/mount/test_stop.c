@@ -145,19 +145,14 @@ static void say_nothing(void *arg, int level, const char *text)
 
 static void make_image(char *image)
 {
-        char path[256], command[512];
-        int fd;
+        struct host_file f = host_file_new(NULL, SIZE);
+        char command[512];
 
-        snprintf(path, sizeof(path), "%s/uext4-stop-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        if (fd < 0 || ftruncate(fd, (off_t)SIZE) < 0)
-                complain("a file", fd);
-        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, path);
+        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, f.path);
         if (system(command) != 0)
-                complain("mke2fs", 0);
-        host_read(fd, image, SIZE);
-        close(fd);
-        unlink(path);
+                exit(1);
+        host_file_read(&f, image, SIZE);
+        host_file_close(&f);
 }
 
 static void make_file(struct uext4_fs *fs)

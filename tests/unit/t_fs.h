@@ -117,34 +117,38 @@ static inline void t_run(const char *command)
                 fail_msg("'%s' ended with %d", command, ret);
 }
 
-/*
- * An image of `size` bytes from `mke2fs OPTIONS`; then, unless NULL, `script` is fed to
- * debugfs -w.
- */
-static inline struct t_image t_mkfs(uint64_t size, const char *options, const char *script)
+/* Commands for `debugfs -w`, each with a "\\n" behind it. */
+static inline void t_run_debugfs(const char *path, const char *commands)
 {
-        struct t_image img = {.size = size};
-        char command[2048];
-        char path[256];
-        int fd;
+        char command[4096];
 
-        snprintf(path, sizeof(path), "%s/uext4-unit-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        T_CHECK(ftruncate(fd, (off_t)size) == 0);
+        snprintf(command, sizeof(command),
+                 "printf '%%b' '%s' | debugfs -w -f /dev/stdin %s >/dev/null 2>&1", commands,
+                 path);
+        t_run(command);
+}
+
+/* `mke2fs OPTIONS` on a file; then, unless NULL, what the script tells debugfs. */
+static inline void t_make_fs(const char *path, const char *options, const char *script)
+{
+        char command[4096];
+
         snprintf(command, sizeof(command),
                  "MKE2FS_CONFIG=/dev/null mke2fs -q -F %s %s >/dev/null 2>&1", options, path);
         t_run(command);
-        if (script) {
-                snprintf(command, sizeof(command),
-                         "printf '%%b' '%s' | debugfs -w -f /dev/stdin %s >/dev/null 2>&1",
-                         script, path);
-                t_run(command);
-        }
-        img.data = t_alloc(size);
-        host_read(fd, img.data, size);
-        close(fd);
-        unlink(path);
+        if (script)
+                t_run_debugfs(path, script);
+}
+
+/* An image of `size` bytes, made so. */
+static inline struct t_image t_mkfs(uint64_t size, const char *options, const char *script)
+{
+        struct host_file f = host_file_new(NULL, size);
+        struct t_image img = {.size = size, .data = t_alloc(size)};
+
+        t_make_fs(f.path, options, script);
+        host_file_read(&f, img.data, size);
+        host_file_close(&f);
         return img;
 }
 

@@ -999,20 +999,6 @@ static void be_killed(const char *path, void (*work)(struct victim *v), struct v
         _exit(0);
 }
 
-static void t_image_to(const struct t_image *img, const char *path)
-{
-        FILE *f = fopen(path, "w");
-
-        T_CHECK(f && fwrite(img->data, 1, img->size, f) == img->size && fclose(f) == 0);
-}
-
-static void t_image_from(struct t_image *img, const char *path)
-{
-        FILE *f = fopen(path, "r");
-
-        T_CHECK(f && fread(img->data, 1, img->size, f) == img->size && fclose(f) == 0);
-}
-
 /* Every acknowledged record is there, and no byte that was never written. */
 static void check_records(struct stage *st, int64_t last)
 {
@@ -1076,29 +1062,22 @@ static int64_t run_and_kill(const char *path, void (*work)(struct victim *v), ui
 static void kill_often(const char *mkfs, void (*work)(struct victim *v),
                        void (*check)(struct stage *st, int64_t last))
 {
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
         uint64_t random = t_seed();
         struct stage st;
-        char path[256];
-        int fd;
 
-        snprintf(path, sizeof(path), "%s/uext4-dax-XXXXXX", dir);
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        close(fd);
         t_make(&st, mkfs, NULL);
         for (unsigned i = 0; i < 6; i++) {
                 struct stage after = {.img = t_image_copy(&st.img)};
-                int64_t last;
+                struct host_file f = host_file_new(st.img.data, st.img.size);
+                int64_t last = run_and_kill(f.path, work, &random);
 
-                t_image_to(&st.img, path);
-                last = run_and_kill(path, work, &random);
-                t_image_from(&after.img, path);
+                T_CHECK(pread(f.fd, after.img.data, after.img.size, 0) ==
+                        (ssize_t)after.img.size);
+                host_file_close(&f);
                 t_begin(&after, "rw,dax");
                 check(&after, last);
                 t_close(&after);
         }
-        unlink(path);
         t_image_free(&st.img);
 }
 

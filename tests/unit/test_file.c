@@ -41,41 +41,35 @@ static char kind_of_block(enum kind kind, size_t block)
 
 /* ---- making the images ---- */
 
-static void write_source(const char *path)
+static struct host_file make_source(void)
 {
-        int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        struct host_file f = host_file_new(NULL, SIZE);
         char data[BLOCK];
 
-        T_CHECK(fd >= 0);
         for (size_t i = 0; i < NR_BLOCKS; i++) {
                 size_t len = i + 1 < NR_BLOCKS ? BLOCK : SIZE % BLOCK;
 
                 memset(data, 'a' + (int)i, sizeof(data));
                 if (LAYOUT[i] == 'w')
-                        T_CHECK(pwrite(fd, data, len, (off_t)(i * BLOCK)) == (ssize_t)len);
+                        T_CHECK(pwrite(f.fd, data, len, (off_t)(i * BLOCK)) == (ssize_t)len);
         }
-        close(fd);
+        return f;
 }
 
 static int make_images(void **state)
 {
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-        char source[256], script[600];
-        int fd;
+        struct host_file source = make_source();
+        char script[600];
 
-        snprintf(source, sizeof(source), "%s/uext4-unit-XXXXXX", dir);
-        fd = mkstemp(source);
-        T_CHECK(fd >= 0);
-        close(fd);
-        write_source(source);
-        snprintf(script, sizeof(script), "write %s mixed\\nfallocate mixed 8 11\\n", source);
+        snprintf(script, sizeof(script), "write %s mixed\\nfallocate mixed 8 11\\n",
+                 source.path);
         images[EXTENTS] = t_mkfs(4 << 20, "-b 1024 -O extents,^has_journal", script);
-        snprintf(script, sizeof(script), "write %s mixed\\n", source);
+        snprintf(script, sizeof(script), "write %s mixed\\n", source.path);
         images[INDIRECT] = t_mkfs(4 << 20, "-b 1024 -O ^extents,^has_journal", script);
-        T_CHECK(truncate(source, 20) == 0);
+        T_CHECK(ftruncate(source.fd, 20) == 0);
         images[INLINE] =
                 t_mkfs(4 << 20, "-b 1024 -I 256 -O extents,inline_data,^has_journal", script);
-        unlink(source);
+        host_file_close(&source);
         return 0;
 }
 

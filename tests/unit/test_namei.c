@@ -165,22 +165,6 @@ static void check_names(struct world *w, const char *row)
 
 /* ---- by debugfs ---- */
 
-static void write_image(const struct t_image *img, char *path, size_t size)
-{
-        int fd;
-
-        snprintf(path, size, "%s/uext4-namei-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        for (size_t put = 0; put < img->size;) {
-                ssize_t n = write(fd, img->data + put, img->size - put);
-
-                T_CHECK(n > 0);
-                put += (size_t)n;
-        }
-        close(fd);
-}
-
 static void check_debugfs(struct world *w, const char *row)
 {
         struct name *want, *got = t_alloc((w->nr + 3) * sizeof(*got));
@@ -573,32 +557,13 @@ static void kernel_turn(struct world *w, const char *mnt)
 /* False when there is no kernel to ask. */
 static bool give_to_kernel(struct world *w)
 {
-        char path[256], mnt[300], command[1024];
-        bool mounted;
-        int fd;
+        struct host_mount m;
 
-        write_image(&w->img, path, sizeof(path));
-        snprintf(mnt, sizeof(mnt), "%s.mnt", path);
-        T_CHECK(mkdir(mnt, 0700) == 0);
-        snprintf(command, sizeof(command), "mount -o loop %s %s 2>/dev/null", path, mnt);
-        mounted = geteuid() == 0 && system(command) == 0;
-        if (mounted) {
-                kernel_turn(w, mnt);
-                snprintf(command, sizeof(command), "umount %s", mnt);
-                t_run(command);
-                fd = open(path, O_RDONLY);
-                T_CHECK(fd >= 0);
-                for (size_t got = 0; got < w->img.size;) {
-                        ssize_t n = pread(fd, w->img.data + got, w->img.size - got, (off_t)got);
-
-                        T_CHECK(n > 0);
-                        got += (size_t)n;
-                }
-                close(fd);
-        }
-        rmdir(mnt);
-        unlink(path);
-        return mounted;
+        if (!host_mount(&m, w->img.data, w->img.size, "rw"))
+                return false;
+        kernel_turn(w, m.path);
+        host_umount(&m, w->img.data, w->img.size);
+        return true;
 }
 
 static void test_kernel(void **state)
@@ -619,7 +584,7 @@ static void test_kernel(void **state)
                 make_dir(&w, rows[i]);
                 make_all(&w, rows[i], 255);
                 unmount_world(&w);
-                asked = give_to_kernel(&w);
+                asked |= give_to_kernel(&w);
                 check_fsck(&w, rows[i]);
                 mount_world(&w);
                 w.dir = at(&w, "/d");

@@ -120,21 +120,12 @@ static struct t_image crash(struct t_mount *m, const struct t_image *img)
 /* Names in the root lead to what the pass has deleted: e2fsck is to see nothing else wrong. */
 static void drop_names(struct t_image *img, const char *commands)
 {
-        char command[512];
-        char path[256];
-        int fd;
+        struct host_file f = host_file_new(img->data, img->size);
 
-        snprintf(path, sizeof(path), "%s/uext4-orphan-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        T_CHECK(pwrite(fd, img->data, img->size, 0) == (ssize_t)img->size);
-        snprintf(command, sizeof(command),
-                 "printf '%%b' '%s' | debugfs -w -f /dev/stdin %s >/dev/null 2>&1", commands,
-                 path);
-        t_run(command);
-        T_CHECK(pread(fd, img->data, img->size, 0) == (ssize_t)img->size);
-        close(fd);
-        unlink(path);
+        t_run_debugfs(f.path, commands);
+        memset(img->data, 0, img->size);
+        host_file_read(&f, img->data, img->size);
+        host_file_close(&f);
 }
 
 static void expect_clean(const char *name, struct t_image *img)
@@ -314,24 +305,22 @@ static void attributes_go_with_their_inode(void **state)
                 "-b 1024 -I 256 -O ext_attr,ea_inode," T_EXT4,
         };
         static const char attributes[] =
-                "write /bin/sh f0\\nea_set f0 user.small value\\nea_set -f /tmp/%s f0 user.a\\n"
-                "ea_set -f /tmp/%s f0 user.b\\nea_set -f /tmp/%s f0 user.c\\n";
+                "write /bin/sh f0\\nea_set f0 user.small value\\nea_set -f %s f0 user.a\\n"
+                "ea_set -f %s f0 user.b\\nea_set -f %s f0 user.c\\n";
 
         for (size_t i = 0; i < ARRAY_LEN(options); i++) {
                 bool ea_inode = strstr(options[i], "ea_inode") != NULL;
-                char name[] = "/tmp/uext4-value-XXXXXX";
+                struct host_file value = host_file_new(NULL, ea_inode ? 9000 : 200);
                 struct ext4_inode *file;
                 struct t_image img;
                 char commands[512];
                 struct t_mount m;
                 uint64_t nr_free;
-                int fd = mkstemp(name);
 
-                T_CHECK(fd >= 0 && ftruncate(fd, ea_inode ? 9000 : 200) == 0);
-                close(fd);
-                snprintf(commands, sizeof(commands), attributes, name + 5, name + 5, name + 5);
+                snprintf(commands, sizeof(commands), attributes, value.path, value.path,
+                         value.path);
                 img = t_mkfs(32u << 20, options[i], commands);
-                unlink(name);
+                host_file_close(&value);
 
                 mount_rw(&m, &img);
                 file = get(m.fs, 0);

@@ -216,90 +216,25 @@ static ssize_t get_own(void *arg, unsigned path, const char *name, void *buf, si
 
 /* ---- other readers ---- */
 
-static void write_image(const struct t_image *img, char *path, size_t size)
-{
-        const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-        size_t done = 0;
-        int fd;
-
-        snprintf(path, size, "%s/uext4-xattr-XXXXXX", dir);
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        while (done < img->size) {
-                ssize_t n = write(fd, img->data + done, img->size - done);
-
-                T_CHECK(n > 0);
-                done += (size_t)n;
-        }
-        close(fd);
-}
-
-static void read_image(struct t_image *img, const char *path)
-{
-        int fd = open(path, O_RDONLY);
-
-        T_CHECK(fd >= 0);
-        for (size_t done = 0; done < img->size;) {
-                ssize_t n = pread(fd, img->data + done, img->size - done, (off_t)done);
-
-                T_CHECK(n > 0);
-                done += (size_t)n;
-        }
-        close(fd);
-}
-
-/* `arg`: the image's path. */
+/* `arg`: the image. */
 static ssize_t get_by_debugfs(void *arg, unsigned path, const char *name, void *buf,
                               size_t size)
 {
-        char command[512], out[300];
-        ssize_t n;
-        int fd;
+        const struct t_image *img = arg;
+        struct host_file out = host_file_new(NULL, 0);
+        char command[512];
+        ssize_t n = -ENODATA;
 
-        snprintf(out, sizeof(out), "%s.value", (const char *)arg);
         snprintf(command, sizeof(command),
-                 "debugfs -R 'ea_get -f %s %s %s' %s 2>&1 | grep -q 'not found'", out,
-                 paths[path], name, (const char *)arg);
-        unlink(out);
-        if (system(command) == 0) {
-                unlink(out);
-                return -ENODATA;
-        }
-        fd = open(out, O_RDONLY);
-        if (fd < 0)
-                return -ENOENT;
-        n = read(fd, buf, size);
-        close(fd);
-        unlink(out);
+                 "debugfs -R 'ea_get -f %s %s %s' %s 2>&1 | grep -q 'not found'", out.path,
+                 paths[path], name, host_path(img->data, img->size));
+        if (system(command) != 0)
+                n = pread(out.fd, buf, size, 0);
+        host_file_close(&out);
         return n;
 }
 
-/* A mount by the kernel; false where that cannot be had. */
-static bool kernel_mount(const char *image, const char *options, char *dir, size_t size)
-{
-        char command[700];
-
-        if (geteuid() != 0)
-                return false;
-        snprintf(dir, size, "%s.mnt", image);
-        T_CHECK(mkdir(dir, 0700) == 0);
-        snprintf(command, sizeof(command), "mount -t ext4 -o loop,%s %s %s >/dev/null 2>&1",
-                 options, image, dir);
-        if (system(command) == 0)
-                return true;
-        rmdir(dir);
-        return false;
-}
-
-static void kernel_umount(const char *dir)
-{
-        char command[700];
-
-        snprintf(command, sizeof(command), "umount %s", dir);
-        t_run(command);
-        rmdir(dir);
-}
-
+/* `arg`: where it is mounted. */
 static ssize_t get_by_kernel(void *arg, unsigned path, const char *name, void *buf, size_t size)
 {
         char full[400];
@@ -310,17 +245,15 @@ static ssize_t get_by_kernel(void *arg, unsigned path, const char *name, void *b
         return n < 0 ? -errno : n;
 }
 
-static void check_by_others(const struct model *md, const struct t_image *img)
+static void check_by_others(const struct model *md, struct t_image *img)
 {
-        char path[256], dir[300];
+        struct host_mount m;
 
-        write_image(img, path, sizeof(path));
-        check_values(md, "debugfs", get_by_debugfs, path);
-        if (kernel_mount(path, "ro", dir, sizeof(dir))) {
-                check_values(md, "the kernel", get_by_kernel, dir);
-                kernel_umount(dir);
+        check_values(md, "debugfs", get_by_debugfs, img);
+        if (host_mount(&m, img->data, img->size, "ro")) {
+                check_values(md, "the kernel", get_by_kernel, m.path);
+                host_umount(&m, img->data, img->size);
         }
-        unlink(path);
 }
 
 /* ---- against the model ---- */
@@ -407,13 +340,13 @@ static bool share_by_kernel(struct model *md, struct t_image *img)
 {
         static const size_t sizes[] = {300, 100, 3000, 2000};
         static uint8_t bytes[MAX_VALUE];
-        char path[256], dir[300], full[400], name[64];
-        bool mounted;
+        char full[400], name[64];
+        struct host_mount m;
 
-        write_image(img, path, sizeof(path));
-        mounted = kernel_mount(path, "rw", dir, sizeof(dir));
-        for (unsigned p = 0; mounted && p < ARRAY_LEN(paths); p++) {
-                snprintf(full, sizeof(full), "%s%s", dir, paths[p]);
+        if (!host_mount(&m, img->data, img->size, "rw"))
+                return false;
+        for (unsigned p = 0; p < ARRAY_LEN(paths); p++) {
+                snprintf(full, sizeof(full), "%s%s", m.path, paths[p]);
                 for (unsigned i = 0; i < (md->kind->values ? 4 : 2); i++) {
                         memset(bytes, (int)('a' + i), sizes[i]);
                         name_of(i, name, sizeof(name));
@@ -421,11 +354,8 @@ static bool share_by_kernel(struct model *md, struct t_image *img)
                         put(&md->values[p][i], bytes, sizes[i]);
                 }
         }
-        if (mounted)
-                kernel_umount(dir);
-        read_image(img, path);
-        unlink(path);
-        return mounted;
+        host_umount(&m, img->data, img->size);
+        return true;
 }
 
 static void check_shared(struct t_image *img)
@@ -934,7 +864,7 @@ static void inherit_on(const struct kind *kind, unsigned nr_users)
 {
         struct t_image img = make_image(kind);
         struct xacl x = make_acl(nr_users);
-        char path[256], mnt[300];
+        struct host_mount theirs;
         struct ext4_inode *dir, *inode;
         struct t_mount m;
 
@@ -955,12 +885,10 @@ static void inherit_on(const struct kind *kind, unsigned nr_users)
         ext4_iput(inode);
         t_umount(&m);
         fsck(kind->name, &img);
-        write_image(&img, path, sizeof(path));
-        if (kernel_mount(path, "rw", mnt, sizeof(mnt))) {
-                compare_with_kernel(mnt);
-                kernel_umount(mnt);
+        if (host_mount(&theirs, img.data, img.size, "rw")) {
+                compare_with_kernel(theirs.path);
+                host_umount(&theirs, img.data, img.size);
         }
-        unlink(path);
         t_image_free(&img);
 }
 

@@ -178,61 +178,35 @@ static void run_command(struct run *r, const char *command)
         }
 }
 
-static void temp_path(char *path, size_t size)
-{
-        int fd;
-
-        snprintf(path, size, "%s/uext4-fsx-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        if (fd < 0) {
-                perror(path);
-                exit(1);
-        }
-        close(fd);
-}
-
-static void transfer_image(struct run *r, const char *path, bool in)
-{
-        FILE *f = fopen(path, in ? "r" : "w");
-        size_t n;
-
-        if (!f) {
-                perror(path);
-                exit(1);
-        }
-        n = in ? fread(r->image, 1, r->image_size, f) : fwrite(r->image, 1, r->image_size, f);
-        check(r, "bytes of the image", (int64_t)n, (int64_t)r->image_size);
-        fclose(f);
-}
-
 static void make_image(struct run *r)
 {
-        char path[256], command[1024];
+        struct host_file f;
+        char command[1024];
 
         if (!r->config->mkfs)
                 return;
         r->image_size = (size_t)r->config->mib << 20;
         r->image = malloc(r->image_size);
         memset(r->image, STALE, r->image_size);
-        temp_path(path, sizeof(path));
-        transfer_image(r, path, false);
+        f = host_file_new(r->image, r->image_size);
         snprintf(command, sizeof(command),
                  "MKE2FS_CONFIG=/dev/null mke2fs -q -F -E nodiscard,lazy_itable_init=0 %s %s "
                  ">/dev/null 2>&1",
-                 r->config->mkfs, path);
+                 r->config->mkfs, f.path);
         run_command(r, command);
         snprintf(command, sizeof(command),
-                 "debugfs -w -R 'write /dev/null file' %s >/dev/null 2>&1", path);
+                 "debugfs -w -R 'write /dev/null file' %s >/dev/null 2>&1", f.path);
         run_command(r, command);
         if (r->config->filler) {
                 snprintf(command, sizeof(command),
                          "printf 'write /dev/null filler\\nfallocate filler 0 %u\\n' | "
                          "debugfs -w -f /dev/stdin %s >/dev/null 2>&1",
-                         r->config->filler - 1, path);
+                         r->config->filler - 1, f.path);
                 run_command(r, command);
         }
-        transfer_image(r, path, true);
-        unlink(path);
+        memset(r->image, 0, r->image_size);
+        host_file_read(&f, r->image, r->image_size);
+        host_file_close(&f);
 }
 
 static void fsck(struct run *r)

@@ -148,27 +148,18 @@ static void check_by_mount(struct stage *st)
 /* Others replay the log to the same effect. */
 static void check_by_e2fsck(struct stage *st)
 {
-        char path[256], out[300], command[1024];
-        FILE *f;
-        int fd;
+        struct host_file out = host_file_new(NULL, 0);
+        char command[256];
+        int status;
 
-        snprintf(path, sizeof(path), "%s/uext4-replay-XXXXXX", host_tmp_dir());
-        fd = mkstemp(path);
-        T_CHECK(fd >= 0);
-        snprintf(out, sizeof(out), "%s.out", path);
-        T_CHECK(write(fd, st->image, st->size) == (ssize_t)st->size);
-        close(fd);
-        snprintf(command, sizeof(command),
-                 "e2fsck -fy %s >/dev/null 2>&1; test $? -le 1 && "
-                 "debugfs -R 'dump /file %s' %s >/dev/null 2>&1",
-                 path, out, path);
+        free(host_repair(st->image, st->size, &status));
+        if (status > 1)
+                complain(st, "e2fsck cannot replay it");
+        snprintf(command, sizeof(command), "debugfs -R 'dump /file %s' %s >/dev/null 2>&1",
+                 out.path, host_path(st->image, st->size));
         t_run(command);
-        f = fopen(out, "r");
-        T_CHECK(f);
-        st->got.size = (uint32_t)fread(st->got.bytes, 1, MAX_SIZE, f);
-        fclose(f);
-        unlink(out);
-        unlink(path);
+        st->got.size = (uint32_t)pread(out.fd, st->got.bytes, MAX_SIZE, 0);
+        host_file_close(&out);
         if (!is_known(st))
                 complain(st, "e2fsck replays it to something else");
         st->nr_replayed++;
