@@ -12,15 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/fs.h>
-#include <linux/posix_acl.h>
-#include <linux/posix_acl_xattr.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "posix.h"
@@ -76,166 +74,6 @@ static const char *error_name(int ret)
                         return errors[i].name;
         }
         return strerror(-ret);
-}
-
-/* ---- texts ---- */
-
-uint32_t posix_number(const char *text, int base)
-{
-        return (uint32_t)strtoul(text, NULL, base);
-}
-
-void posix_kind_to_text(uint32_t mode, unsigned major, unsigned minor, char *text)
-{
-        static const char letters[] = "?pc?d?b?-?l?s???";
-
-        snprintf(text, TEXT_SIZE, "%c %u %u", letters[(mode & S_IFMT) >> 12], major, minor);
-}
-
-void posix_attributes_to_text(uint64_t attributes, char *text)
-{
-        snprintf(text, TEXT_SIZE, "%s%s%s", attributes & STATX_ATTR_APPEND ? "a" : "",
-                 attributes & STATX_ATTR_NODUMP ? "d" : "",
-                 attributes & STATX_ATTR_IMMUTABLE ? "i" : "");
-}
-
-struct timespec posix_time(const char *text)
-{
-        struct timespec t = {.tv_nsec = UTIME_OMIT};
-        char *dot;
-
-        if (strcmp(text, "-") == 0)
-                return t;
-        t.tv_nsec = UTIME_NOW;
-        if (strcmp(text, "now") == 0)
-                return t;
-        t.tv_sec = strtoll(text, &dot, 10);
-        t.tv_nsec = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
-        return t;
-}
-
-size_t posix_value_of_text(const char *text, void *buf, size_t size)
-{
-        size_t len = strlen(text);
-
-        if (strncmp(text, "0x", 2) != 0) {
-                memcpy(buf, text, len < size ? len : size);
-                return len;
-        }
-        for (size_t i = 2; i + 2 <= len && i / 2 <= size; i += 2) {
-                const char byte[3] = {text[i], text[i + 1]};
-
-                ((uint8_t *)buf)[i / 2 - 1] = (uint8_t)strtoul(byte, NULL, 16);
-        }
-        return len / 2 - 1;
-}
-
-static const struct {
-        char letter;
-        uint16_t plain, named;
-} tags[] = {
-        {'u', ACL_USER_OBJ, ACL_USER},
-        {'g', ACL_GROUP_OBJ, ACL_GROUP},
-        {'m', ACL_MASK, ACL_MASK},
-        {'o', ACL_OTHER, ACL_OTHER},
-};
-
-static void put(uint8_t *to, uint32_t value, unsigned bytes)
-{
-        for (unsigned i = 0; i < bytes; i++)
-                to[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint32_t get(const uint8_t *from, unsigned bytes)
-{
-        uint32_t value = 0;
-
-        for (unsigned i = 0; i < bytes; i++)
-                value |= (uint32_t)from[i] << (8 * i);
-        return value;
-}
-
-size_t posix_acl_of_text(const char *text, void *buf, size_t size)
-{
-        uint8_t *to = buf;
-
-        put(to, POSIX_ACL_XATTR_VERSION, 4);
-        to += 4;
-        while (*text) {
-                const char *id = strchr(text, ':') + 1;
-                const char *perm = strchr(id, ':') + 1;
-                uint16_t tag = 0;
-
-                for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
-                        if (tags[i].letter == *text)
-                                tag = *id == ':' ? tags[i].plain : tags[i].named;
-                }
-                put(to, tag, 2);
-                put(to + 2,
-                    (perm[0] == 'r' ? 4u : 0) | (perm[1] == 'w' ? 2 : 0) | (perm[2] == 'x'), 2);
-                put(to + 4, *id == ':' ? (uint32_t)ACL_UNDEFINED_ID : posix_number(id, 10), 4);
-                to += 8;
-                text = perm + 3 + (perm[3] == ',');
-        }
-        return (size_t)(to - (uint8_t *)buf);
-}
-
-void posix_acl_to_text(const void *acl, size_t size, char *text)
-{
-        const uint8_t *from = (const uint8_t *)acl + 4;
-        int used = 0;
-
-        for (; from + 8 <= (const uint8_t *)acl + size; from += 8) {
-                uint32_t tag = get(from, 2), perm = get(from + 2, 2);
-                char letter = '?', id[16] = "";
-
-                for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
-                        if (tag == tags[i].plain || tag == tags[i].named)
-                                letter = tags[i].letter;
-                }
-                if (tag == ACL_USER || tag == ACL_GROUP)
-                        snprintf(id, sizeof(id), "%u", get(from + 4, 4));
-                used += snprintf(text + used, (size_t)(TEXT_SIZE - used), "%s%c:%s:%c%c%c",
-                                 used ? "," : "", letter, id, perm & 4 ? 'r' : '-',
-                                 perm & 2 ? 'w' : '-', perm & 1 ? 'x' : '-');
-        }
-}
-
-static const struct {
-        char letter;
-        uint32_t flag;
-} letters[] = {
-        {'S', FS_SYNC_FL},   {'D', FS_DIRSYNC_FL}, {'i', FS_IMMUTABLE_FL},
-        {'a', FS_APPEND_FL}, {'d', FS_NODUMP_FL},  {'A', FS_NOATIME_FL},
-        {'T', FS_TOPDIR_FL}, {'t', FS_NOTAIL_FL},  {'P', FS_PROJINHERIT_FL},
-        {'c', FS_COMPR_FL},  {'s', FS_SECRM_FL},   {'u', FS_UNRM_FL},
-};
-
-uint32_t posix_flags_change(const char *change, uint32_t flags)
-{
-        for (const char *p = change + 1; *p; p++) {
-                for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
-                        if (letters[i].letter != *p)
-                                continue;
-                        if (*change == '+')
-                                flags |= letters[i].flag;
-                        else
-                                flags &= ~letters[i].flag;
-                }
-        }
-        return flags;
-}
-
-void posix_flags_to_text(uint32_t flags, char *text)
-{
-        char *to = text;
-
-        *to++ = '+';
-        for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
-                if (flags & letters[i].flag)
-                        *to++ = letters[i].letter;
-        }
-        *to = '\0';
 }
 
 /* ---- steps ---- */
@@ -388,41 +226,67 @@ static unsigned on_mount(const char *dir, const char *only)
         return bad + !check_image(image);
 }
 
-int main(int argc, char **argv)
+static unsigned on_uext4(const char *dir, const char *only)
 {
-        const char *only = argc > 1 ? argv[1] : NULL;
-        const char *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-        char dir[256], image[300], uri[320], point[300];
-        unsigned bad = 0;
+        char image[300], uri[320];
         struct target t;
-
-        snprintf(dir, sizeof(dir), "%s/uext4-posix-XXXXXX", tmp);
-        if (!mkdtemp(dir) || chmod(dir, 0711) < 0)
-                return 1;
-        setvbuf(stdout, NULL, _IOLBF, 0);
-        umask(0);
+        unsigned bad;
 
         snprintf(image, sizeof(image), "%s/uext4.img", dir);
         snprintf(uri, sizeof(uri), "file:%s", image);
         if (!make_image(image))
                 return 1;
         t = posix_on_uext4(uri);
-        bad += run_all(&t, only);
+        bad = run_all(&t, only);
         bad += posix_uext4_end(&t) != 0;
-        bad += !check_image(image);
+        return bad + !check_image(image);
+}
+
+static unsigned on_kernel(const char *dir, const char *only)
+{
+        char image[300], point[300];
+        struct target t;
+        unsigned bad;
 
         snprintf(image, sizeof(image), "%s/kernel.img", dir);
         snprintf(point, sizeof(point), "%s/mnt", dir);
-        if (geteuid() == 0 && make_image(image) && mkdir(point, 0755) == 0 &&
-            command("mount -t ext4 -o loop,acl,user_xattr %s %s 2> /dev/null", image, point)) {
-                t = posix_on_kernel(point);
-                bad += run_all(&t, only);
-                bad += !command("umount %s", point);
-                bad += !check_image(image);
-        } else {
+        if (geteuid() != 0 || !make_image(image) || mkdir(point, 0755) < 0 ||
+            !command("mount -t ext4 -o loop,acl,user_xattr %s %s 2> /dev/null", image, point)) {
                 printf("kernel: not asked: no root, or no loop mounts of ext4\n");
+                return 0;
         }
-        bad += on_mount(dir, only);
-        command("rm -r %s", dir);
-        return bad > 0;
+        t = posix_on_kernel(point);
+        bad = run_all(&t, only);
+        bad += !command("umount %s", point);
+        return bad + !check_image(image);
+}
+
+/* Whatever has ended the child: nothing stays mounted. */
+static void clean_up(const char *dir)
+{
+        command("umount -l %s/mnt 2> /dev/null; umount -l %s/fuse 2> /dev/null", dir, dir);
+        command("rm -r --one-file-system %s", dir);
+}
+
+int main(int argc, char **argv)
+{
+        const char *only = argc > 1 ? argv[1] : NULL;
+        const char *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+        char dir[256];
+        int status = -1;
+        pid_t pid;
+
+        snprintf(dir, sizeof(dir), "%s/uext4-posix-XXXXXX", tmp);
+        if (!mkdtemp(dir) || chmod(dir, 0711) < 0)
+                return 1;
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        umask(0);
+        pid = fork();
+        if (pid == 0)
+                exit(on_uext4(dir, only) + on_kernel(dir, only) + on_mount(dir, only) > 0);
+        signal(SIGTERM, SIG_IGN); /* for all of us: the child ends of it */
+        if (pid > 0)
+                waitpid(pid, &status, 0);
+        clean_up(dir);
+        return status != 0;
 }

@@ -19,11 +19,6 @@
 
 #include "posix.h"
 
-static bool is(const struct step *s, const char *op)
-{
-        return strcmp(s->op, op) == 0;
-}
-
 static int result(long ret)
 {
         return ret < 0 ? -errno : 0;
@@ -39,10 +34,7 @@ static int make(const struct step *s, const char *path)
         if (is(s, "mkdir"))
                 return result(mkdir(path, mode));
         if (is(s, "mknod")) {
-                mode |= *s->arg[1] == 'c'   ? S_IFCHR
-                        : *s->arg[1] == 'b' ? S_IFBLK
-                        : *s->arg[1] == 'p' ? S_IFIFO
-                                            : S_IFSOCK;
+                mode |= posix_type(s->arg[1]);
                 return result(mknod(path, mode, makedev(1, 3)));
         }
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
@@ -87,13 +79,7 @@ static int set_attributes(const struct step *s, const char *path)
 
 static int with_file(const struct step *s, const char *path)
 {
-        const char *how = is(s, "open") ? s->arg[1] : "w";
-        int flags = strcmp(how, "r") == 0    ? O_RDONLY
-                    : strcmp(how, "w") == 0  ? O_WRONLY
-                    : strcmp(how, "rw") == 0 ? O_RDWR
-                    : strcmp(how, "a") == 0  ? O_WRONLY | O_APPEND
-                                             : O_RDONLY | O_NOATIME;
-        int fd = open(path, flags);
+        int fd = open(path, posix_open_flags(s));
         int ret = 0;
 
         if (fd < 0)
@@ -118,28 +104,17 @@ static int attributes(const struct step *s, const char *path, char *text)
         if (is(s, "rmx"))
                 return result(removexattr(path, s->arg[1]));
         if (is(s, "acl") || is(s, "dacl"))
-                return result(setxattr(
-                        path,
-                        is(s, "acl") ? "system.posix_acl_access" : "system.posix_acl_default",
-                        value, posix_acl_of_text(s->arg[1], value, sizeof(value)), 0));
+                return result(setxattr(path, posix_acl_name(s), value,
+                                       posix_acl_of_text(s->arg[1], value, sizeof(value)), 0));
         if (is(s, "listx"))
                 len = listxattr(path, value, sizeof(value));
         else if (is(s, "getx"))
                 len = getxattr(path, s->arg[1], value, sizeof(value));
         else
-                len = getxattr(path,
-                               is(s, "getacl") ? "system.posix_acl_access"
-                                               : "system.posix_acl_default",
-                               value, sizeof(value));
+                len = getxattr(path, posix_acl_name(s), value, sizeof(value));
         if (len < 0)
                 return -errno;
-        if (is(s, "getacl") || is(s, "getdacl")) {
-                posix_acl_to_text(value, (size_t)len, text);
-                return 0;
-        }
-        for (ssize_t i = 0; i < len; i++)
-                text[i] = value[i] ? value[i] : ',';
-        text[len] = '\0';
+        posix_tell_value(s, value, (size_t)len, text);
         return 0;
 }
 
@@ -190,14 +165,6 @@ static int show_more(const struct step *s, const char *path, char *text)
         return 0;
 }
 
-static int rename_flags(const struct step *s)
-{
-        return is(s, "noreplace")  ? RENAME_NOREPLACE
-               : is(s, "exchange") ? RENAME_EXCHANGE
-               : is(s, "whiteout") ? RENAME_WHITEOUT
-                                   : 0;
-}
-
 static int list(const char *path)
 {
         DIR *dir = opendir(path);
@@ -227,9 +194,9 @@ static int do_step(const char *dir, const struct step *s, char *text)
                 return result(unlink(path));
         if (is(s, "rmdir"))
                 return result(rmdir(path));
-        if (is(s, "rename") || rename_flags(s))
-                return result(syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, other,
-                                      rename_flags(s)));
+        if (is(s, "rename") || posix_rename_flags(s))
+                return result(
+                        renameat2(AT_FDCWD, path, AT_FDCWD, other, posix_rename_flags(s)));
         if (strncmp(s->op, "tmp", 3) == 0)
                 return make_nameless(s, path);
         if (is(s, "chmod") || is(s, "chown") || is(s, "touch") || is(s, "utimes"))

@@ -12,11 +12,6 @@
 #include "posix.h"
 #include "uext4.h"
 
-static bool is(const struct step *s, const char *op)
-{
-        return strcmp(s->op, op) == 0;
-}
-
 /* The directory of a path and the name in it. */
 static int parent_of(struct uext4_fs *fs, const char *path, struct uext4_inode **ret_dir,
                      const char **ret_name)
@@ -27,14 +22,6 @@ static int parent_of(struct uext4_fs *fs, const char *path, struct uext4_inode *
         snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
         *ret_name = slash + 1;
         return uext4_resolve(fs, dir, 0, ret_dir);
-}
-
-static uint32_t type_of(const char *letter)
-{
-        return *letter == 'c'   ? S_IFCHR
-               : *letter == 'b' ? S_IFBLK
-               : *letter == 'p' ? S_IFIFO
-                                : S_IFSOCK;
 }
 
 /* What has one name that need not be there. */
@@ -48,18 +35,11 @@ static int by_name(const struct step *s, struct uext4_inode *dir, const char *na
                 return uext4_create(dir, name, len, posix_number(s->arg[1], 8), NULL);
         if (is(s, "mknod"))
                 return uext4_mknod(dir, name, len,
-                                   type_of(s->arg[1]) | posix_number(s->arg[2], 8), 1, 3, NULL);
+                                   posix_type(s->arg[1]) | posix_number(s->arg[2], 8), 1, 3,
+                                   NULL);
         if (is(s, "unlink"))
                 return uext4_unlink(dir, name, len);
         return uext4_rmdir(dir, name, len);
-}
-
-static int rename_flags(const struct step *s)
-{
-        return is(s, "noreplace")  ? RENAME_NOREPLACE
-               : is(s, "exchange") ? RENAME_EXCHANGE
-               : is(s, "whiteout") ? RENAME_WHITEOUT
-                                   : 0;
 }
 
 /* `to` is not looked at without a name to give. */
@@ -110,7 +90,7 @@ static int link_or_rename(const struct step *s, struct uext4_fs *fs, const char 
                 }
         } else {
                 ret = uext4_rename(old_dir, old_name, strlen(old_name), new_dir, new_name,
-                                   strlen(new_name), (unsigned)rename_flags(s));
+                                   strlen(new_name), posix_rename_flags(s));
         }
         uext4_inode_put(old_dir);
         uext4_inode_put(new_dir);
@@ -146,23 +126,9 @@ static int set_attributes(const struct step *s, struct uext4_inode *inode)
 
 static int with_file(const struct step *s, struct uext4_inode *inode)
 {
-        static const struct {
-                const char *how;
-                int flags;
-        } hows[] = {{"r", O_RDONLY},
-                    {"w", O_WRONLY},
-                    {"rw", O_RDWR},
-                    {"a", O_WRONLY | O_APPEND},
-                    {"n", O_RDONLY | O_NOATIME}};
         struct uext4_file *file;
-        int flags = O_WRONLY;
-        int ret;
+        int ret = uext4_open(inode, posix_open_flags(s), &file);
 
-        for (size_t i = 0; is(s, "open") && i < sizeof(hows) / sizeof(hows[0]); i++) {
-                if (strcmp(hows[i].how, s->arg[1]) == 0)
-                        flags = hows[i].flags;
-        }
-        ret = uext4_open(inode, flags, &file);
         if (ret < 0)
                 return ret;
         if (is(s, "write"))
@@ -184,28 +150,17 @@ static int attributes(const struct step *s, struct uext4_inode *inode, char *tex
         if (is(s, "rmx"))
                 return uext4_removexattr(inode, s->arg[1]);
         if (is(s, "acl") || is(s, "dacl"))
-                return uext4_setxattr(
-                        inode,
-                        is(s, "acl") ? "system.posix_acl_access" : "system.posix_acl_default",
-                        value, posix_acl_of_text(s->arg[1], value, sizeof(value)), 0);
+                return uext4_setxattr(inode, posix_acl_name(s), value,
+                                      posix_acl_of_text(s->arg[1], value, sizeof(value)), 0);
         if (is(s, "listx"))
                 len = uext4_listxattr(inode, value, sizeof(value));
         else if (is(s, "getx"))
                 len = uext4_getxattr(inode, s->arg[1], value, sizeof(value));
         else
-                len = uext4_getxattr(inode,
-                                     is(s, "getacl") ? "system.posix_acl_access"
-                                                     : "system.posix_acl_default",
-                                     value, sizeof(value));
+                len = uext4_getxattr(inode, posix_acl_name(s), value, sizeof(value));
         if (len < 0)
                 return (int)len;
-        if (is(s, "getacl") || is(s, "getdacl")) {
-                posix_acl_to_text(value, (size_t)len, text);
-                return 0;
-        }
-        for (ssize_t i = 0; i < len; i++)
-                text[i] = value[i] ? value[i] : ',';
-        text[len] = '\0';
+        posix_tell_value(s, value, (size_t)len, text);
         return 0;
 }
 
@@ -281,7 +236,7 @@ static int run_as(struct uext4_fs *fs, const char *dir, const struct step *s, ch
 
         snprintf(path, sizeof(path), "%s/%s", dir, s->arg[0]);
         snprintf(other, sizeof(other), "%s/%s", dir, s->nr_args > 1 ? s->arg[1] : "");
-        if (is(s, "link") || is(s, "rename") || rename_flags(s))
+        if (is(s, "link") || is(s, "rename") || posix_rename_flags(s))
                 return link_or_rename(s, fs, path, other);
         if (strncmp(s->op, "tmp", 3) == 0)
                 return make_nameless(s, fs, path, other);

@@ -6,7 +6,8 @@
  * One table of cases, run on uext4 and on the kernel's ext4, with the same results.
  *
  *      cases.c     the table
- *      main.c      running it: steps, identities, ACLs as text
+ *      main.c      running it, with identities
+ *      step.c      the words of a step, and ACLs, flags and the like as text
  *      on_uext4.c  one step by the library
  *      on_kernel.c the same by system calls, on a loop mount, in a child that has the identity
  *
@@ -39,6 +40,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct who {
         const char *name;
@@ -77,7 +79,27 @@ struct target {
         void *arg;
 };
 
-/* ---- main.c ---- */
+/* ---- step.c: what the words of a step mean ---- */
+
+static inline bool is(const struct step *s, const char *op)
+{
+        return strcmp(s->op, op) == 0;
+}
+
+/* Of noreplace, exchange and whiteout; 0: it is none of them. */
+unsigned posix_rename_flags(const struct step *s);
+
+/* The type of a file, of "c", "b", "p" or "s". */
+uint32_t posix_type(const char *letter);
+
+/* Of open; what write and truncate open with. */
+int posix_open_flags(const struct step *s);
+
+/* The attribute that acl, dacl, getacl and getdacl are about. */
+const char *posix_acl_name(const struct step *s);
+
+/* What listx, getx, getacl and getdacl tell of what they have got. */
+void posix_tell_value(const struct step *s, const char *value, size_t len, char *text);
 
 /* What an attribute is set to: the text itself, or bytes, 0x0102. */
 size_t posix_value_of_text(const char *text, void *buf, size_t size);
