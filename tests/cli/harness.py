@@ -11,6 +11,7 @@ import pty
 import random
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 
 UEXT4 = os.environ.get("UEXT4", "uext4")
 SKIPPED = 77
+TIMEOUT = 180  # of one command: more is a hang, of which Meson would not say where it was
 
 # For mke2fs -O: what ext3 does not have.
 EXT3 = "^extent,^metadata_csum,^64bit,^flex_bg,^huge_file,^uninit_bg,^dir_nlink,^extra_isize"
@@ -38,7 +40,7 @@ class Done:
 def uext4(*args, **kwargs):
     kwargs.setdefault("stdout", subprocess.PIPE)
     kwargs.setdefault("stderr", subprocess.PIPE)
-    kwargs.setdefault("timeout", 60)
+    kwargs.setdefault("timeout", TIMEOUT)
     return Done(subprocess.run([UEXT4, *map(str, args)], **kwargs))
 
 
@@ -129,9 +131,12 @@ def talk(args, lines, env=None):
 
 
 class Case(unittest.TestCase):
+    folder = None  # of the case under way
+
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="uext4-cli-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        Case.folder = self.dir
         self.tree = self.dir / "tree"
         self.tree.mkdir()
         self.image = self.dir / "img"
@@ -161,7 +166,15 @@ class Case(unittest.TestCase):
         return done
 
 
+def end_by_signal(number, _):
+    """Meson has waited long enough."""
+    if Case.folder:
+        shutil.rmtree(Case.folder, ignore_errors=True)
+    os._exit(128 + number)
+
+
 def main():
+    signal.signal(signal.SIGTERM, end_by_signal)
     if not shutil.which("mke2fs") or not shutil.which("debugfs"):
         print("skipped: mke2fs or debugfs is missing")
         sys.exit(SKIPPED)

@@ -90,8 +90,11 @@ def is_gone(pid):
 
 
 class Case(unittest.TestCase):
+    under_way = []
+
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="uext4-mount-"))
+        Case.under_way.append(self)
         self.image = self.dir / "img"
         self.at = self.dir / "at"
         self.at.mkdir()
@@ -99,6 +102,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.clean_up)
 
     def clean_up(self):
+        Case.under_way.remove(self)
         for directory in [self.at, self.dir / "other"]:
             while mounts(directory):
                 if uext4("umount", "-l", directory).status != 0:
@@ -190,9 +194,19 @@ def why_not():
     return None
 
 
+def end_by_signal(process, number):
+    """As it would be at its end: a server does not go with this process."""
+    if os.getpid() == process:
+        for case in list(Case.under_way):
+            case.clean_up()
+    os._exit(128 + number)
+
+
 def main():
     reason = why_not()
     if reason:
         print(f"skipped: {reason}")
         sys.exit(SKIPPED)
+    signal.signal(signal.SIGTERM, lambda number, _, process=os.getpid():
+                  end_by_signal(process, number))
     unittest.main()

@@ -129,6 +129,7 @@ class Postgres(Databases):
         self.data.mkdir(mode=0o700)
         os.chown(self.data, self.USER, self.USER)
         self.postgres("initdb", "-D", self.data, "-U", "nobody", "-A", "trust")
+        self.addCleanup(self.stop, "immediate")  # it would outlive a test that fails
         self.start()
         self.sql("CREATE TABLE t (nr int PRIMARY KEY, text text)")
         self.stop("fast")

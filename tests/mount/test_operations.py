@@ -457,13 +457,10 @@ class Contents(Operations):
         if os.uname().machine not in Aio.NUMBERS:
             self.skipTest("no asynchronous I/O here")
         path = self.path("a", bytes(BLOCK))
-        readers, aio = [], Aio()
+        aio = Aio()
+        self.addCleanup(aio.close)
         for _ in range(2):
-            readers.append(os.fork())
-            if readers[-1] == 0:
-                with opened(path, os.O_RDONLY) as fd:
-                    while True:
-                        os.pread(fd, 8, 0)
+            self.read_all_the_time(path)
         memory = mmap.mmap(-1, BLOCK)
         stale = number = 0
         end = time.monotonic() + (20 if LONG else 0.7)
@@ -476,11 +473,20 @@ class Contents(Operations):
                 self.assertEqual(aio.wait(), [BLOCK])
                 found, = struct.unpack("<Q", os.pread(cached, 8, 0))
                 stale += found != number
-        for pid in readers:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        aio.close()
         self.assertEqual(stale, 0, f"of {number}")
+
+    def read_all_the_time(self, path):
+        """In a process of its own, until the test is over."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with opened(path, os.O_RDONLY) as fd:
+                    while True:
+                        os.pread(fd, 8, 0)
+            finally:
+                os._exit(1)
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.kill, pid, signal.SIGKILL)
 
     def test_truncation_beside_a_direct_write(self):
         """The kernel does not wait for the write.  What was behind the cut is gone all the same,
