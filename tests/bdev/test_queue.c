@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,6 +76,7 @@ struct driver {
         struct uext4_bdev_queue *q;
         int64_t timeout_ns;
         pthread_t thread;
+        _Atomic pid_t tid;
         _Atomic bool back;
         int ret;
 };
@@ -83,15 +85,33 @@ static void *drive_once(void *arg)
 {
         struct driver *d = arg;
 
+        atomic_store(&d->tid, gettid());
         d->ret = uext4_bdev_queue_drive(d->q, d->timeout_ns);
         atomic_store(&d->back, true);
         return NULL;
 }
 
+static bool is_asleep(pid_t tid)
+{
+        char path[64], state = 0;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+        f = fopen(path, "r");
+        if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+                state = 0;
+        if (f)
+                fclose(f);
+        return state == 'S';
+}
+
+/* Returns when it waits in drive(), or its time is over. */
 static void driver_start(struct driver *d, struct fixture *fx, int64_t timeout_ns)
 {
         *d = (struct driver){.q = fx->q, .timeout_ns = timeout_ns};
-        pthread_create(&d->thread, NULL, drive_once, d);
+        assert_int_equal(pthread_create(&d->thread, NULL, drive_once, d), 0);
+        while (!atomic_load(&d->tid) || !(is_asleep(d->tid) || atomic_load(&d->back)))
+                usleep(1000);
 }
 
 static int driver_join(struct driver *d)
@@ -109,7 +129,6 @@ static void a_waiter_keeps_its_timeout(void **state)
 
         hold_one(fx);
         driver_start(&first, fx, -1);
-        usleep(20000);
         assert_int_equal(uext4_bdev_queue_drive(fx->q, 0), 0);
         start = clock_ns();
         assert_int_equal(uext4_bdev_queue_drive(fx->q, 30 * MS), 0);
@@ -129,7 +148,6 @@ static void all_waiters_wake_up(void **state)
         hold_one(fx);
         for (int i = 0; i < 4; i++)
                 driver_start(&d[i], fx, -1);
-        usleep(30000);
         for (int i = 0; i < 4; i++)
                 assert_false(atomic_load(&d[i].back));
         t_user_hold(fx->user, false);
@@ -147,7 +165,6 @@ static void a_waiter_takes_over(void **state)
 
         hold_one(fx);
         driver_start(&impatient, fx, 40 * MS);
-        usleep(10000);
         driver_start(&patient, fx, -1);
         assert_int_equal(driver_join(&impatient), 0);
         assert_false(atomic_load(&patient.back));
@@ -165,7 +182,6 @@ static void the_owner_adds_while_a_helper_waits(void **state)
 
         hold_one(fx);
         driver_start(&helper, fx, -1);
-        usleep(10000);
         t_req_init(&second, UEXT4_BDEV_READ, fx->buf + 1024, 1024, 1024);
         assert_int_equal(uext4_bdev_queue_add(fx->q, &second.req), 0);
         t_user_hold(fx->user, false);
@@ -184,7 +200,6 @@ static void free_waits_for_helpers(void **state)
         hold_one(fx);
         for (int i = 0; i < 3; i++)
                 driver_start(&d[i], fx, i == 2 ? 15 * MS : -1);
-        usleep(10000);
         uext4_bdev_queue_free(fx->q);
         fx->q = NULL;
         assert_int_equal(fx->r.nr_done, 1);
