@@ -990,7 +990,6 @@ static void queue_wait_counts_and_times(void **state)
         int64_t took = now_ns() - start;
 
         assert_true(took >= SECOND / 20 - SECOND / 1000);
-        assert_true(took < 5 * SECOND);
         gate_set(&b.m.gate, true);
         assert_int_equal(uext4_queue_wait(b.q, b.done, 2, 2, FOREVER), 2);
         bench_check(&b, 2);

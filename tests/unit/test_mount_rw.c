@@ -113,9 +113,9 @@ static void assert_sealed(const char *row, const struct kind *k, struct t_image 
 /* Wait until the thread that stores errors has done so. */
 static void wait_for_error(struct t_image *img, struct ext4_fs *fs)
 {
-        for (int i = 0; i < 2000 && jbd2_error(fs->journal) == 0; i++)
+        for (int i = 0; i < 60000 && jbd2_error(fs->journal) == 0; i++)
                 usleep(1000);
-        for (int i = 0; i < 2000; i++) {
+        for (int i = 0; i < 60000; i++) {
                 if (__atomic_load_n(&t_super(img)->s_state.v, __ATOMIC_RELAXED) &
                     EXT4_STATE_ERROR)
                         return;

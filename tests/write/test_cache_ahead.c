@@ -103,7 +103,7 @@ static void t_read(struct stage *st, uint64_t pos)
 /* It is in the cache, soon. */
 static void t_wait_for(struct stage *st, uint64_t pos)
 {
-        const uint64_t late = clock_ns() + 10000000000ull;
+        const uint64_t late = clock_ns() + 60000000000ull;
 
         while (!vfs_pages_have(&st->file->inode->vfs, pos, pos + 1)) {
                 assert_true(clock_ns() < late);
