@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -229,6 +230,32 @@ char *host_repair(void *image, size_t size, int *ret_status)
         host_file_read(&f, image, size);
         host_file_close(&f);
         return text;
+}
+
+/* ---- directories ---- */
+
+void host_new_directory(char *path, size_t size)
+{
+        char command[1024];
+        int status = 0;
+        pid_t pid;
+
+        snprintf(path, size, "%s/uext4-XXXXXX", host_tmp_dir());
+        T_CHECK(mkdtemp(path));
+        signal(SIGTERM, SIG_IGN); /* for all of a test: the child ends of it */
+        pid = fork();
+        T_CHECK(pid >= 0);
+        if (pid == 0) {
+                signal(SIGTERM, SIG_DFL);
+                return;
+        }
+        T_CHECK(waitpid(pid, &status, 0) == pid);
+        snprintf(command, sizeof(command),
+                 "for at in %s/*; do umount -l $at || fusermount3 -uz $at; done 2>/dev/null; "
+                 "rm -r --one-file-system %s",
+                 path, path);
+        (void)!system(command);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 /* ---- mounts by the kernel ---- */

@@ -47,6 +47,13 @@ char *host_fsck(const void *image, size_t size, const char *argument, int *ret_s
 char *host_repair(void *image, size_t size, int *ret_status);
 
 /*
+ * A new directory, in which others may mount.  This returns in a child; the process itself
+ * waits for that one and, whatever ends it, unmounts what is mounted there, takes the
+ * directory away and ends with the status of the child.
+ */
+void host_new_directory(char *path, size_t size);
+
+/*
  * An image that the kernel has mounted.  The mount is in no directory, but is reached by a
  * descriptor: it goes with the process, too.
  */

@@ -55,7 +55,7 @@ struct run {
         uint64_t fails; /* the request; 0: none does */
         bool sticky;
         enum fuse_cache cache;
-        char at[64];
+        char at[256];
         uint64_t nr_requests, nr_hits;
         struct known *known; /* shared with the child */
 };
@@ -151,7 +151,7 @@ static void move_all(struct known *known, int root)
 /* Anything may come of these; they must end, and not with nonsense. */
 static void do_this_and_that(struct known *known, int root, const char *at)
 {
-        char path[128];
+        char path[300];
         struct stat st;
         int fd = openat(root, "t", O_RDWR | O_CREAT, 0600);
 
@@ -171,7 +171,7 @@ static void do_this_and_that(struct known *known, int root, const char *at)
 
 static void unmount_it(const struct run *r)
 {
-        char command[128];
+        char command[300];
 
         snprintf(command, sizeof(command), "fusermount3 -u %s", r->at);
         if (geteuid() == 0 ? umount2(r->at, 0) : system(command))
@@ -375,6 +375,7 @@ int main(int argc, char **argv)
         const bool is_long = all && strcmp(all, "1") == 0;
         struct run r = {.image = calloc(1, SIZE)};
         char *fresh = calloc(1, SIZE);
+        char dir[250];
         uint64_t step = argc > 1 ? strtoull(argv[1], NULL, 0) : is_long ? 1 : 7;
 
         if (!can_mount()) {
@@ -383,15 +384,15 @@ int main(int argc, char **argv)
         }
         r.known = mmap(NULL, sizeof(*r.known), PROT_READ | PROT_WRITE,
                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        snprintf(r.at, sizeof(r.at), "%s/uext4-faults-XXXXXX", host_tmp_dir());
-        if (!fresh || !r.image || r.known == MAP_FAILED || !mkdtemp(r.at))
+        host_new_directory(dir, sizeof(dir));
+        snprintf(r.at, sizeof(r.at), "%s/at", dir);
+        if (!fresh || !r.image || r.known == MAP_FAILED || mkdir(r.at, 0700) < 0)
                 return 1;
         make_image(fresh);
         for (int cache = 0; cache < 3; cache++) {
                 r.cache = (enum fuse_cache)cache;
                 sweep(&r, fresh, step);
         }
-        rmdir(r.at);
         munmap(r.known, sizeof(*r.known));
         free(fresh);
         free(r.image);
