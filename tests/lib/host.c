@@ -74,6 +74,24 @@ void host_file_read(const struct host_file *f, void *data, size_t size)
         }
 }
 
+void host_make_fs(const char *path, const char *options)
+{
+        char command[4096];
+
+        snprintf(command, sizeof(command),
+                 "MKE2FS_CONFIG=/dev/null mke2fs -q -F %s %s >/dev/null 2>&1", options, path);
+        T_CHECK(system(command) == 0);
+}
+
+void host_make_image(void *image, size_t size, const char *options)
+{
+        struct host_file f = host_file_new(NULL, size);
+
+        host_make_fs(f.path, options);
+        host_file_read(&f, image, size);
+        host_file_close(&f);
+}
+
 /* ---- the one for images ---- */
 
 /* What was never written is a hole: to read it by way of the mapping would make pages of it. */
@@ -256,6 +274,12 @@ void host_new_directory(char *path, size_t size)
                  path, path);
         (void)!system(command);
         _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+bool host_has_fuse(void)
+{
+        return access("/dev/fuse", R_OK | W_OK) == 0 &&
+               (geteuid() == 0 || system("fusermount3 -V >/dev/null 2>&1") == 0);
 }
 
 /* ---- mounts by the kernel ---- */

@@ -31,6 +31,11 @@ void host_file_close(struct host_file *f);
 /* The first `size` bytes, into memory that is zero: holes are left alone. */
 void host_file_read(const struct host_file *f, void *data, size_t size);
 
+/* A new file system on a file, as mke2fs makes it with these options; in memory that is zero.
+ */
+void host_make_fs(const char *path, const char *options);
+void host_make_image(void *image, size_t size, const char *options);
+
 /*
  * A path at which other programs find the bytes of the image; they may not write there.  It is
  * good until the next call, of any thread.
@@ -52,6 +57,9 @@ char *host_repair(void *image, size_t size, int *ret_status);
  * directory away and ends with the status of the child.
  */
 void host_new_directory(char *path, size_t size);
+
+/* Whether a server of ours can be mounted there. */
+bool host_has_fuse(void);
 
 /*
  * An image that the kernel has mounted.  The mount is in no directory, but is reached by a

@@ -36,8 +36,8 @@
 #define SKIPPED      77
 #define ALL_REQUESTS 0x1fu
 
-static const char mkfs[] =
-        "MKE2FS_CONFIG=/dev/null mke2fs -q -F -b 1024 -I 256 -N 64 -J size=1 -O "
+static const char fs_options[] =
+        "-b 1024 -I 256 -N 64 -J size=1 -O "
         "none,has_journal,extents,huge_file,flex_bg,64bit,dir_nlink,extra_isize,metadata_csum,"
         "filetype,sparse_super,large_file";
 
@@ -322,24 +322,6 @@ static void look(const struct run *r)
 
 /* ---- all ---- */
 
-static void make_image(char *image)
-{
-        struct host_file f = host_file_new(NULL, SIZE);
-        char command[512];
-
-        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, f.path);
-        if (system(command) != 0)
-                exit(1);
-        host_file_read(&f, image, SIZE);
-        host_file_close(&f);
-}
-
-static bool can_mount(void)
-{
-        return access("/dev/fuse", R_OK | W_OK) == 0 &&
-               (geteuid() == 0 || system("fusermount3 -V >/dev/null 2>&1") == 0);
-}
-
 static void sweep(struct run *r, const char *fresh, uint64_t step)
 {
         uint64_t nr, nr_runs = 0, nr_hits = 0;
@@ -378,7 +360,7 @@ int main(int argc, char **argv)
         char dir[250];
         uint64_t step = argc > 1 ? strtoull(argv[1], NULL, 0) : is_long ? 1 : 7;
 
-        if (!can_mount()) {
+        if (!host_has_fuse()) {
                 puts("skipped: nothing can be mounted here");
                 return SKIPPED;
         }
@@ -388,7 +370,7 @@ int main(int argc, char **argv)
         snprintf(r.at, sizeof(r.at), "%s/at", dir);
         if (!fresh || !r.image || r.known == MAP_FAILED || mkdir(r.at, 0700) < 0)
                 return 1;
-        make_image(fresh);
+        host_make_image(fresh, SIZE, fs_options);
         for (int cache = 0; cache < 3; cache++) {
                 r.cache = (enum fuse_cache)cache;
                 sweep(&r, fresh, step);

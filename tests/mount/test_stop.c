@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,11 +35,11 @@
 #define SECONDS    20       /* of one round: more is a hang */
 #define SKIPPED    77
 
-static const char mkfs[] =
-        "MKE2FS_CONFIG=/dev/null mke2fs -q -F -b 4096 -I 256 -N 64 -O "
+static const char fs_options[] =
+        "-b 4096 -I 256 -N 64 -O "
         "none,has_journal,extents,64bit,extra_isize,metadata_csum,filetype,sparse_super";
 
-static char at[64];
+static char at[256];
 
 static _Noreturn void complain(const char *what, long long got)
 {
@@ -61,7 +62,7 @@ static void on_alarm(int signal)
 static void *load(void *arg)
 {
         const unsigned self = *(const unsigned *)arg;
-        char path[128];
+        char path[300];
         void *data;
         int fd;
 
@@ -143,18 +144,6 @@ static void say_nothing(void *arg, int level, const char *text)
 {
 }
 
-static void make_image(char *image)
-{
-        struct host_file f = host_file_new(NULL, SIZE);
-        char command[512];
-
-        snprintf(command, sizeof(command), "%s %s >/dev/null 2>&1", mkfs, f.path);
-        if (system(command) != 0)
-                exit(1);
-        host_file_read(&f, image, SIZE);
-        host_file_close(&f);
-}
-
 static void make_file(struct uext4_fs *fs)
 {
         struct uext4_inode *root, *inode;
@@ -170,12 +159,6 @@ static void make_file(struct uext4_fs *fs)
         uext4_inode_put(root);
 }
 
-static bool can_mount(void)
-{
-        return access("/dev/fuse", R_OK | W_OK) == 0 &&
-               (geteuid() == 0 || system("fusermount3 -V >/dev/null 2>&1") == 0);
-}
-
 int main(int argc, char **argv)
 {
         const struct uext4_mount_params params = {"rw", say_nothing, NULL};
@@ -183,20 +166,21 @@ int main(int argc, char **argv)
         const unsigned long rounds = argc > 1                       ? strtoul(argv[1], NULL, 0)
                                      : all && strcmp(all, "1") == 0 ? 300
                                                                     : 10;
-        char *image = calloc(1, SIZE), *text;
+        char *image = calloc(1, SIZE), *text, dir[250];
         struct uext4_bdev *dev;
         struct uext4_fs *fs;
         int status;
 
-        if (!can_mount()) {
+        if (!host_has_fuse()) {
                 puts("skipped: nothing can be mounted here");
                 return SKIPPED;
         }
         signal(SIGALRM, on_alarm);
-        snprintf(at, sizeof(at), "%s/uext4-stop-XXXXXX", host_tmp_dir());
-        if (!image || !mkdtemp(at))
+        host_new_directory(dir, sizeof(dir));
+        snprintf(at, sizeof(at), "%s/at", dir);
+        if (!image || mkdir(at, 0700) < 0)
                 complain("memory, and a directory", 0);
-        make_image(image);
+        host_make_image(image, SIZE, fs_options);
         if (uext4_bdev_open_buffer(image, SIZE, 0, &dev) < 0 ||
             uext4_mount_bdev(dev, &params, &fs) < 0)
                 complain("a file system", 0);
@@ -210,7 +194,6 @@ int main(int argc, char **argv)
         if (status != 0)
                 complain(text, status);
         free(text);
-        rmdir(at);
         free(image);
         printf("stopped %lu times\n", rounds);
         return 0;

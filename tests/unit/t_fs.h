@@ -131,11 +131,7 @@ static inline void t_run_debugfs(const char *path, const char *commands)
 /* `mke2fs OPTIONS` on a file; then, unless NULL, what the script tells debugfs. */
 static inline void t_make_fs(const char *path, const char *options, const char *script)
 {
-        char command[4096];
-
-        snprintf(command, sizeof(command),
-                 "MKE2FS_CONFIG=/dev/null mke2fs -q -F %s %s >/dev/null 2>&1", options, path);
-        t_run(command);
+        host_make_fs(path, options);
         if (script)
                 t_run_debugfs(path, script);
 }
