@@ -38,6 +38,8 @@ FAULTS = [
     ("docs", "missing file", "docs/a.md", "In `src/util/none.c`.\n", "there is no"),
     ("docs", "rank that is not there", "docs/locking.md", "| 7 `GONE` | a lock | x | no |\n", "no RANK_GONE"),
     ("docs", "rank that nobody tells", "docs/locking.md", "no table\n", "not in the table"),
+    ("docs", "rule without test", "docs/behaviours.md", "| B1 | a rule | `src/util/base.h` | |\n",
+     "B1: no code, or no test"),
     ("tree", "work left", "docs/a.md", "TO" + "DO: more\n", "write an issue"),
     ("tree", "private path", "scripts/a", "#\ncd /ho" + "me/me/src\n", "one machine"),
 ]

@@ -891,9 +891,21 @@ static const struct config *find_config(const char *name)
         return NULL;
 }
 
-int main(int argc, char **argv)
+static bool find_mode(const char *name, enum mode *ret_mode)
 {
         static const char *const modes[] = {"direct", "buffered", "mixed"};
+
+        for (unsigned i = 0; i < 3; i++) {
+                if (strcmp(modes[i], name) == 0) {
+                        *ret_mode = (enum mode)i;
+                        return true;
+                }
+        }
+        return false;
+}
+
+int main(int argc, char **argv)
+{
         static struct run r = {.mode = MIXED, .unit = 512};
         const char *seed = getenv("UEXT4_SEED");
         unsigned nr_ops = 3000;
@@ -909,10 +921,7 @@ int main(int argc, char **argv)
                         r.unit = (unsigned)strtoul(optarg, NULL, 0);
                 else if (c == 'v')
                         r.verbose = true;
-                else if (c == 'm')
-                        for (unsigned i = 0; i < 3; i++)
-                                r.mode = strcmp(optarg, modes[i]) == 0 ? (enum mode)i : r.mode;
-                else
+                else if (c != 'm' || !find_mode(optarg, &r.mode))
                         return 2;
         }
         r.config = optind < argc ? find_config(argv[optind]) : NULL;

@@ -7,8 +7,7 @@
  * version of any sector is.
  *
  * UEXT4_LONG=1 cuts 10 000 times instead of 100.  UEXT4_ONLY=NAME picks a configuration,
- * UEXT4_FIRST=N
- * begins with the run N, UEXT4_RUNS=N makes so many.
+ * UEXT4_FIRST=N begins with the run N, UEXT4_RUNS=N makes so many.
  */
 
 #include "mix.h"
