@@ -87,9 +87,11 @@ MUTATIONS = [
       "punches ? r->end : 0,", CACHE, "the_size_outlives_punching_its_pages_C22",
       "the page that has the end of the file is punched"),
     m("fallocate.c",
-      "vfs_written(&inode->vfs); /* order: behind them, or a flush in between would do (B49) */",
-      "", RACES, "zeros_are_flushed_by_who_syncs_afterwards_B49",
-      "a flush before zeros are written is taken for theirs"),
+      "ret = ext4_zero_blocks(inode->fs, map.pblk, map.len);\n"
+      "        vfs_written(&inode->vfs); /* order: behind them, or a flush in between would do (B49) */",
+      "vfs_written(&inode->vfs);\n"
+      "        ret = ext4_zero_blocks(inode->fs, map.pblk, map.len);", RACES,
+      "zeros_are_flushed_by_who_syncs_afterwards_B49", "zeros are noted before they are written"),
     m("cache.c", "ret = vfs_pages_flush(&inode->vfs, 0, UINT64_MAX);",
       "ret = 0 * vfs_pages_flush(&inode->vfs, 0, UINT64_MAX);", CACHE,
       "what_needs_the_data_on_the_device_tells_its_error_C39",
