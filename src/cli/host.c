@@ -31,6 +31,7 @@ static int current(const struct host_tree *tree)
 int host_tree_open(struct host_tree *tree, const char *path)
 {
         memset(tree, 0, sizeof(*tree));
+        cli_raise_file_limit(); /* a directory that we are in keeps its descriptor */
         return push(tree, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 

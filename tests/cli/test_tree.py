@@ -4,6 +4,7 @@
 
 import io
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -56,6 +57,17 @@ class Tree(harness.Case):
                 self.assertEqual(self.ok("put", "-r", self.source, self.at("/")).out, "")
                 self.clean()
                 self.same(self.source, self.back("/source"))
+
+    def test_deeper_than_files_may_be_open_at_first(self):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard))}
+        write(self.source / "/".join(["d"] * 60) / "f", "x")
+        self.make()
+        self.ok("put", "-r", self.source, self.at("/"), **few)
+        self.ok("verify", "--raw=0", "--against", self.source, self.at("/source"), **few)
+        self.ok("get", "-r", self.at("/source"), self.dir / "out", **few)
+        self.same(self.source, self.dir / "out")
+        self.clean()
 
     def test_put_what_is_in_a_directory(self):
         self.fill(10)
