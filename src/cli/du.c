@@ -26,8 +26,8 @@ struct du {
         struct cli *cli;
         const struct options *opt;
         struct cli_operand op;
-        struct links links;
-        uint64_t *sums; /* bytes, of the directories that the walk is in */
+        struct links *links; /* of all operands */
+        uint64_t *sums;      /* bytes, of the directories that the walk is in */
         size_t nr, room;
 };
 
@@ -78,13 +78,13 @@ static void leave(struct du *du, const struct walk_item *item)
 
 static void file(struct du *du, const struct walk_item *item)
 {
-        const struct links_key key = {.ino = item->st.ino};
+        const struct links_key key = {(uintptr_t)du->op.image, item->st.ino};
         uint64_t bytes = size_of(du->opt, &item->st);
 
         if (item->st.nlink > 1) {
-                if (links_find(&du->links, key))
+                if (links_find(du->links, key))
                         return;
-                links_add(&du->links, key, NULL, 0);
+                links_add(du->links, key, NULL, 0);
         }
         if (du->nr > 0)
                 du->sums[du->nr - 1] += bytes;
@@ -101,9 +101,10 @@ static void fail(struct du *du, const struct walk_item *item)
         free(name);
 }
 
-static void du_one(struct cli *cli, const char *arg, const struct options *opt)
+static void du_one(struct cli *cli, const char *arg, const struct options *opt,
+                   struct links *links)
 {
-        struct du du = {.cli = cli, .opt = opt};
+        struct du du = {.cli = cli, .opt = opt, .links = links};
         struct walk_item item;
         struct walk *walk;
 
@@ -129,7 +130,6 @@ static void du_one(struct cli *cli, const char *arg, const struct options *opt)
                 }
         }
         walk_free(walk);
-        links_done(&du.links);
         free(du.sums);
         cli_operand_close(&du.op);
 }
@@ -171,6 +171,7 @@ static void run(struct cli *cli, int argc, char **argv)
                 CLI_LONG_OPTIONS,
         };
         struct options opt = {.max_depth = UINT32_MAX};
+        struct links links = {0};
         char **operands;
         int o, nr;
 
@@ -178,7 +179,8 @@ static void run(struct cli *cli, int argc, char **argv)
                 parse_option(cli, o, &opt);
         operands = cli_operands(cli, argc, argv, &nr);
         for (int i = 0; i < nr; i++)
-                du_one(cli, operands[i], &opt);
+                du_one(cli, operands[i], &opt, &links);
+        links_done(&links);
         if (opt.array)
                 json_print(opt.array);
 }

@@ -320,6 +320,7 @@ class Names(harness.Case):
         self.assertEqual(self.ok("du", self.at("/d")).out,
                          f"12\t{self.at('/d/e')}\n28\t{self.at('/d')}\n")
         self.assertEqual(self.ok("du", "-s", self.at("/d")).out, f"28\t{self.at('/d')}\n")
+        self.assertEqual(self.ok("du", self.at("/d/f"), self.at("/d/h")).out, f"12\t{self.at('/d/f')}\n")
         self.assertIn("28.0 KiB", self.ok("du", "-hs", self.at("/d")).out)
         self.assertEqual(json.loads(self.ok("du", "--json", "-s", "--apparent-size",
                                             self.at("/d/e/g")).out)[0]["bytes"], 5000)
