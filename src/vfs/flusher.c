@@ -117,6 +117,19 @@ static struct vfs_inode *take(struct vfs_pagecache *cache, uint64_t before)
         return pages ? inode_of(pages) : NULL;
 }
 
+static void *flusher(void *arg);
+
+/* [cache.lock] Without a thread those who write and sync do it. */
+static void start_locked(struct vfs_pagecache *cache)
+{
+        if (cache->has_flusher || cache->stops)
+                return;
+        cache->has_flusher = thread_start(&cache->flusher, flusher, cache) == 0;
+        if (!cache->has_flusher)
+                log_say(&super_of(cache)->log, LOG_WARNING,
+                        "no thread to write back: files are written at fsync and unmount");
+}
+
 /* It has been written; true: the caller has the list's reference. */
 static bool end_writing(struct vfs_pagecache *cache, struct vfs_inode *inode)
 {
@@ -125,7 +138,9 @@ static bool end_writing(struct vfs_pagecache *cache, struct vfs_inode *inode)
         mtx_lock(&cache->lock);
         stays = vfs_has_dirty(&inode->pages);
         move_locked(cache, &inode->pages, stays ? VFS_PAGES_DIRTY : VFS_PAGES_UNLISTED);
-        if (!stays)
+        if (stays)
+                start_locked(cache); /* who made it dirty found it listed already */
+        else
                 cache->nr_releasing++;
         cond_broadcast(&cache->done);
         mtx_unlock(&cache->lock);
@@ -279,17 +294,6 @@ static void *flusher(void *arg)
         while (sleep_and_go_on(cache))
                 write_what_is_due(cache);
         return NULL;
-}
-
-/* [cache.lock] Without a thread those who write and sync do it. */
-static void start_locked(struct vfs_pagecache *cache)
-{
-        if (cache->has_flusher || cache->stops)
-                return;
-        cache->has_flusher = thread_start(&cache->flusher, flusher, cache) == 0;
-        if (!cache->has_flusher)
-                log_say(&super_of(cache)->log, LOG_WARNING,
-                        "no thread to write back: files are written at fsync and unmount");
 }
 
 void vfs_flusher_note(struct vfs_inode *inode)

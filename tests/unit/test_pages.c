@@ -21,6 +21,7 @@ struct t_file {
         _Atomic int refs;  /* of the inode, that the mount's list has */
         _Atomic int error; /* what writing back says */
         _Atomic unsigned nr_written;
+        bool dirties_again; /* who writes back; once */
 };
 
 static struct t_file *file_of(struct vfs_inode *inode)
@@ -38,6 +39,8 @@ static void t_release(struct vfs_inode *inode)
         T_CHECK(atomic_fetch_sub(&file_of(inode)->refs, 1) > 0);
 }
 
+static void t_dirty(struct t_file *t, uint64_t pos, uint64_t len);
+
 static int t_write_back(struct vfs_inode *inode, uint64_t from, uint64_t to)
 {
         struct t_file *t = file_of(inode);
@@ -53,6 +56,10 @@ static int t_write_back(struct vfs_inode *inode, uint64_t from, uint64_t to)
                         vfs_pages_set_error(inode, error);
                 atomic_fetch_add(&t->nr_written, 1);
                 vfs_pages_written(f);
+        }
+        if (t->dirties_again) {
+                t->dirties_again = false;
+                t_dirty(t, 0, 4096);
         }
         return error;
 }
@@ -674,6 +681,23 @@ static void files_go_while_room_is_made(void **state)
         t_done(c.t);
 }
 
+/* Written when there was no thread, and dirty again before that was over. */
+static void what_stays_dirty_has_a_flusher(void **state)
+{
+        struct t_file *t = t_new(12, 1 << 20);
+        struct vfs_pagecache *cache = &t->sb.pagecache;
+
+        t_dirty(t, 0, 4096);
+        vfs_flusher_stop(&t->sb);
+        t->dirties_again = true;
+        assert_int_equal(vfs_write_all(&t->sb), 0);
+        mtx_lock(&cache->lock);
+        assert_int_equal(t->inode.pages.list, VFS_PAGES_DIRTY);
+        assert_true(cache->has_flusher);
+        mtx_unlock(&cache->lock);
+        t_done(t);
+}
+
 /* From being dirty to being written a file has something dirty, at each moment: who sees that
  * it has not takes the device for right. */
 struct steady {
@@ -796,6 +820,7 @@ int main(void)
                 cmocka_unit_test(folios_fit_between_pieces),
                 cmocka_unit_test(what_is_held_stays_over_the_bound),
                 cmocka_unit_test(files_go_while_room_is_made),
+                cmocka_unit_test(what_stays_dirty_has_a_flusher),
                 cmocka_unit_test(what_is_taken_stays_due),
                 cmocka_unit_test(threads_use_one_file),
         };
