@@ -438,6 +438,7 @@ int ext4_unmount(struct ext4_fs *fs)
         err = vfs_write_all(&fs->vfs);
         if (!ext4_inode_table_idle(fs->inodes) || !LIST_EMPTY(&fs->vfs.queues))
                 return -EBUSY;
+        vfs_flusher_stop(&fs->vfs); /* others may have begun it again, and closed their files */
         if (vfs_has_untold_error(&fs->vfs))
                 err = first_error(err, -EIO);
         ret = ext4_stop_writing(fs);

@@ -31,8 +31,9 @@ struct stage {
         uint8_t *buf; /* PART bytes */
         struct held_gate gate;
         pthread_t tester;
-        enum held_when when; /* the gate is */
-        atomic_bool is_done; /* what the test has begun in a thread */
+        struct uext4_file *other; /* of another thread, as it were: see write_another() */
+        enum held_when when;      /* the gate is */
+        atomic_bool is_done;      /* what the test has begun in a thread */
 };
 
 /* The first read of another thread than the test's waits until it may go on. */
@@ -350,6 +351,67 @@ static void signals_are_the_programs(void **state)
         t_done(&st);
 }
 
+/* While unmount writes back, another file is written, and closed; the flusher does the rest. */
+static void write_another(void *arg, enum held_when when, const struct held_io *io)
+{
+        struct stage *st = arg;
+        struct vfs_pagecache *cache = &st->m.fs->ext4->vfs.pagecache;
+        struct uext4_file *other = st->other;
+        bool is_busy = true;
+
+        if (io->op != UEXT4_BDEV_WRITE || !other || !pthread_equal(pthread_self(), st->tester))
+                return;
+        st->other = NULL;
+        for (unsigned i = 0; i < 6; i++) /* more than a quarter of the cache */
+                T_CHECK(uext4_pwrite(other, st->buf, PART, i * PART) == PART);
+        uext4_close(other);
+        while (is_busy) { /* but for the file that is being written here */
+                sched_yield();
+                mtx_lock(&cache->lock);
+                is_busy = !TAILQ_EMPTY(&cache->dirty) || cache->nr_releasing > 0 ||
+                          TAILQ_NEXT(TAILQ_FIRST(&cache->writing), link);
+                mtx_unlock(&cache->lock);
+        }
+}
+
+static unsigned nr_threads(void)
+{
+        DIR *tasks = opendir("/proc/self/task");
+        const struct dirent *entry;
+        unsigned nr = 0;
+
+        T_CHECK(tasks);
+        while ((entry = readdir(tasks)))
+                nr += entry->d_name[0] != '.';
+        closedir(tasks);
+        return nr;
+}
+
+static void unmounting_ends_all_threads(void **state)
+{
+        const unsigned before = nr_threads();
+        struct uext4_inode *root, *inode;
+        struct stage st;
+
+        t_open(&st, ",page_cache=1M");
+        assert_int_equal(uext4_resolve(st.m.fs, "/", 0, &root), 0);
+        assert_int_equal(uext4_create(root, "other", 5, 0644, &inode), 0);
+        assert_int_equal(uext4_open(inode, O_RDWR, &st.other), 0);
+        uext4_inode_put(inode);
+        uext4_inode_put(root);
+        assert_int_equal(uext4_pwrite(st.file, st.buf, PART, 0), PART);
+        uext4_close(st.file);
+        held_set_hook(st.dev, write_another, &st);
+        assert_int_equal(rig_unmount(&st.m), 0);
+        assert_null(st.other);
+        assert_int_equal(nr_threads(), before);
+        held_set_hook(st.dev, NULL, NULL);
+        uext4_bdev_close(st.dev);
+        rig_must_be_clean(st.img.data, st.img.size);
+        t_image_free(&st.img);
+        free(st.buf);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -362,6 +424,7 @@ int main(void)
                 cmocka_unit_test(closing_waits_for_the_thread),
                 cmocka_unit_test(errors_are_for_the_reader),
                 cmocka_unit_test(signals_are_the_programs),
+                cmocka_unit_test(unmounting_ends_all_threads),
         };
 
         return cmocka_run_group_tests_name("cache_ahead", tests, NULL, NULL);
