@@ -874,7 +874,8 @@ UEXT4_API int uext4_queue_submit(struct uext4_queue *queue, const struct uext4_r
 /*
  * Fetch up to `max` completions.  Waits until there are `min` of them, or nothing
  * is under way any more, or timeout_ns nanoseconds have passed (negative: for ever, 0: do not
- * wait). Returns how many.
+ * wait).  Returns how many; -errno when the queue of the device is broken, and there is none to
+ * fetch.
  */
 UEXT4_API int uext4_queue_wait(struct uext4_queue *queue, struct uext4_completion *completions,
                                unsigned min, unsigned max, int64_t timeout_ns);
