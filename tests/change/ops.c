@@ -117,9 +117,9 @@ int op_write(struct ext4_inode *inode, uint64_t pos, const void *data, size_t le
                         done += (size_t)n;
         }
         free(bytes);
-        /* It is on the device then, not durable: an error is of this operation. */
-        if (ret == 0)
-                ret = vfs_pages_flush(&inode->vfs, 0, UINT64_MAX);
+        /* It is on the device then, not durable, and holds no promise of space; what was
+         * written before an error, too.  An error is of this operation. */
+        ret = first_error(ret, vfs_pages_flush(&inode->vfs, 0, UINT64_MAX));
         uext4_close(file);
         /* All or nothing is what the models know of the size. */
         if (ret < 0 && vfs_size(&inode->vfs) > size)
