@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include "ext4/delayed.h"
+#include "ext4/super_write.h"
 
 /* Blocks that no file can ever have: superblocks, descriptors, bitmaps, inode tables, journal.
  */
@@ -82,7 +83,7 @@ int ext4_statfs(struct ext4_fs *fs, struct statvfs *ret_st)
                 .f_files = fs->nr_inodes,
                 .f_ffree = n.inodes,
                 .f_favail = n.inodes,
-                .f_flag = fs->readonly_reason[0] ? ST_RDONLY : 0,
+                .f_flag = ext4_writable(fs) < 0 ? ST_RDONLY : 0,
                 .f_namemax = EXT4_NAME_LEN,
         };
         memcpy(&ret_st->f_fsid, sb->s_uuid, min_t(size_t, sizeof(ret_st->f_fsid), 16));

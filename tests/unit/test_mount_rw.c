@@ -6,6 +6,7 @@
  */
 
 #include <signal.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "ext4/journal.h"
@@ -737,13 +738,18 @@ static void abort_ends_writing(void **state)
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
                 struct t_image img = t_image_copy(&images[i]);
                 struct jbd2_handle *h;
+                struct statvfs st;
                 struct t_mount m;
 
                 t_assert_row(kinds[i].name, t_mount(&m, &img, &opts), 0);
+                assert_int_equal(ext4_statfs(m.fs, &st), 0);
+                t_assert_row(kinds[i].name, st.f_flag & ST_RDONLY, 0);
                 change_name(m.fs, "durable", true);
                 assert_int_equal(jbd2_start(m.fs->journal, 2, 0, &h), 0);
                 ext4_abort(m.fs, -ENOSPC);
                 t_assert_row(kinds[i].name, ext4_writable(m.fs), -EROFS);
+                assert_int_equal(ext4_statfs(m.fs, &st), 0);
+                t_assert_row(kinds[i].name, st.f_flag & ST_RDONLY, ST_RDONLY);
                 assert_true(jbd2_stop(h) < 0);
                 ext4_abort(m.fs, -EIO); /* the first one counts */
                 check_stopped(&kinds[i], &img, &m, 6);
