@@ -105,6 +105,19 @@ static bool has_extent_root(const struct ext4_inode_disk *di)
                !(flags & EXT4_FL_INLINE_DATA);
 }
 
+/* With the lock: an orphan's link to the next one is changed, and the checksum with it, by who
+ * takes that one off the list. */
+static bool has_good_csum(struct ext4_fs *fs, uint32_t ino, const void *raw)
+{
+        struct mtx *raw_lock = ext4_inode_raw_lock(fs->inodes, ino);
+        bool is_good;
+
+        mtx_lock(raw_lock);
+        is_good = ext4_inode_csum_ok(fs, ino, raw);
+        mtx_unlock(raw_lock);
+        return is_good;
+}
+
 /* What holds for one without links, too. */
 static int check_fields(struct ext4_fs *fs, uint32_t ino, const void *raw)
 {
@@ -115,7 +128,7 @@ static int check_fields(struct ext4_fs *fs, uint32_t ino, const void *raw)
         uint32_t extra = ext4_raw_extra(fs, di);
         ext4_fsblk_t acl = file_acl_of(fs, di);
 
-        if (ext4_verify_csums(fs) && !ext4_inode_csum_ok(fs, ino, raw))
+        if (ext4_verify_csums(fs) && !has_good_csum(fs, ino, raw))
                 return ext4_bad_csum(&at, "inode");
         if (!is_known_type(mode))
                 return ext4_corrupt(&at, "the file type %o is unknown", mode & S_IFMT);

@@ -45,11 +45,13 @@ static inline void t_fs_init(struct t_fs *t, unsigned bits, uint64_t nr_blocks)
         fs->first_data_block = bits == 10;
         fs->inode_size = 256;
         T_CHECK(buf_cache_new(t->dev, fs->block_size, 1u << 20, &fs->bufs) == 0);
+        T_CHECK(ext4_inode_table_new(fs, &fs->inodes) == 0);
         t->fs = fs;
 }
 
 static inline void t_fs_done(struct t_fs *t)
 {
+        ext4_inode_table_free(t->fs->inodes);
         buf_cache_free(t->fs->bufs);
         vfs_super_done(&t->fs->vfs);
         free(t->fs);
