@@ -36,6 +36,7 @@ static void detach(struct jbd2_buf *jb)
         struct buf *buf = jb->buf;
 
         mem_free(jb->frozen);
+        mem_free(jb->committed);
         buf->journal = NULL;
         atomic_store(&buf->state, BUF_CLEAN);
         if (jb->forgotten) /* the bytes were never written home, and never will be */
@@ -64,9 +65,12 @@ void jbd2_buf_uncheckpoint(struct jbd2_buf *jb)
 /* ---- joining the running transaction ---- */
 
 /* Does the committing transaction need the bytes as they are? */
-static bool must_copy(const struct jbd2_buf *jb)
+static bool must_copy(const struct jbd2_buf *jb, bool undo)
 {
-        return jb->dirty && !jb->frozen && !jb->logged;
+        if (!jb->dirty || jb->frozen)
+                return false;
+        /* What becomes the durable state must be known to those who ask for it. */
+        return !jb->logged || undo || jb->committed;
 }
 
 static bool copy_out(struct jbd2 *j, struct jbd2_buf *jb)
@@ -101,14 +105,14 @@ static void take_over(struct jbd2_buf *jb, struct jbd2_transaction *t)
  * One try to make the buffer one of t's, which is running.  False when the caller must look
  * again: it has slept.
  */
-static bool try_join(struct jbd2_buf *jb, struct jbd2_transaction *t)
+static bool try_join(struct jbd2_buf *jb, struct jbd2_transaction *t, bool undo)
 {
         struct jbd2 *j = t->j;
         bool others = jb->txn && jb->txn != t; /* the committing one's */
 
         if (jb->next == t || (jb->txn == t && !jb->io)) {
                 /* t freed it and has it again: what others need was not copied then. */
-                if (!(jb->forgotten && others && must_copy(jb))) {
+                if (!(jb->forgotten && others && must_copy(jb, undo))) {
                         jb->forgotten = false;
                         return true;
                 }
@@ -117,7 +121,11 @@ static bool try_join(struct jbd2_buf *jb, struct jbd2_transaction *t)
                 cond_wait(&j->changed, &j->lock);
                 return false;
         }
-        if (others && must_copy(jb) && !copy_out(j, jb)) {
+        if (others && undo && jb->dirty && !jb->committed) {
+                cond_wait(&j->changed, &j->lock); /* its durable bytes are known to nobody */
+                return false;
+        }
+        if (others && must_copy(jb, undo) && !copy_out(j, jb)) {
                 cond_wait(&j->changed, &j->lock);
                 return false;
         }
@@ -125,8 +133,25 @@ static bool try_join(struct jbd2_buf *jb, struct jbd2_transaction *t)
         return true;
 }
 
-static int join_locked(struct jbd2_handle *h, struct buf *buf)
+static int keep_committed(struct jbd2 *j, struct jbd2_buf *jb)
 {
+        if (jb->committed)
+                return 0;
+        jb->committed = jbd2_block_new(j);
+        if (!jb->committed)
+                return -ENOMEM;
+        memcpy(jb->committed, jb->buf->data, j->block_size);
+        return 0;
+}
+
+static bool is_changed_by(const struct jbd2_buf *jb, const struct jbd2_transaction *t)
+{
+        return jb->next == t ? jb->next_dirty : jb->txn == t && jb->dirty;
+}
+
+static int join_locked(struct jbd2_handle *h, struct buf *buf, bool undo)
+{
+        struct jbd2_transaction *t = h->txn;
         struct jbd2_buf *jb;
 
         do {
@@ -137,11 +162,11 @@ static int join_locked(struct jbd2_handle *h, struct buf *buf)
                         jb = attach(buf);
                 if (!jb)
                         return -ENOMEM;
-        } while (!try_join(jb, h->txn));
-        return 0;
+        } while (!try_join(jb, t, undo));
+        return undo && !is_changed_by(jb, t) ? keep_committed(h->j, jb) : 0;
 }
 
-int jbd2_get_write(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
+static int get_access(struct jbd2_handle *h, struct buf *buf, bool undo, void **ret_bytes)
 {
         struct jbd2 *j = h->j;
         int ret;
@@ -149,17 +174,27 @@ int jbd2_get_write(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
         if (!h->txn)
                 return jbd2_refusal(j);
         mtx_lock(&j->lock);
-        ret = join_locked(h, buf);
+        ret = join_locked(h, buf, undo);
         mtx_unlock(&j->lock);
         if (ret == 0)
                 *ret_bytes = buf_bytes(buf);
         return ret;
 }
 
+int jbd2_get_write(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
+{
+        return get_access(h, buf, false, ret_bytes);
+}
+
+int jbd2_get_undo(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
+{
+        return get_access(h, buf, true, ret_bytes);
+}
+
 int jbd2_get_create(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
 {
         struct jbd2 *j = h->j;
-        int ret = jbd2_get_write(h, buf, ret_bytes);
+        int ret = get_access(h, buf, false, ret_bytes);
 
         if (ret < 0)
                 return ret;
@@ -174,12 +209,21 @@ int jbd2_get_create(struct jbd2_handle *h, struct buf *buf, void **ret_bytes)
         return 0;
 }
 
-/* ---- changed ---- */
-
-static bool is_changed_by(const struct jbd2_buf *jb, const struct jbd2_transaction *t)
+bool jbd2_committed_bytes(struct jbd2 *j, struct buf *buf, void *ret_bytes)
 {
-        return jb->next == t ? jb->next_dirty : jb->txn == t && jb->dirty;
+        const struct jbd2_buf *jb;
+        bool found;
+
+        mtx_lock(&j->lock);
+        jb = jbd2_buf_of(buf);
+        found = jb && jb->committed;
+        if (found)
+                memcpy(ret_bytes, jb->committed, j->block_size);
+        mtx_unlock(&j->lock);
+        return found;
 }
+
+/* ---- changed ---- */
 
 static void use_credit(struct jbd2_handle *h)
 {

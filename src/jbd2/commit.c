@@ -5,16 +5,18 @@
  *
  *   1 no more handles; wait for those that are open
  *   2 it becomes the committing one, and a new one may run
- *   3 revoke records, descriptors and blocks are written to the log
- *   4 note where the log would begin now (J25)
- *   5 flush the file system's device, if it is another one: for the data that completed before,
- *     of which the journal knows nothing, and for step 4
- *   6 flush the log's device; the commit block, FUA
- *   7 callbacks; only then it counts as durable
- *   8 the log begins where step 4 said, if that frees much
- *   9 its buffers are to go home
+ *   3 ordered data is submitted
+ *   4 revoke records, descriptors and blocks are written to the log
+ *   5 wait for ordered data
+ *   6 note where the log would begin now (J25)
+ *   7 flush the file system's device, if it is another one: for the data that completed before,
+ *     of which the journal knows nothing, and for step 6
+ *   8 flush the log's device; the commit block, FUA
+ *   9 callbacks; only then it counts as durable
+ *  10 the log begins where step 6 said, if that frees much
+ *  11 its buffers are to go home
  *
- * Without a log steps 3 to 6 are: write the blocks home, flush.
+ * Without a log steps 4 to 8 are: write the blocks home, flush.
  *
  * Whoever asks first carries the commit out, the others wait; there is one at a time.
  */
@@ -22,6 +24,26 @@
 #include "jbd2/txn.h"
 
 /* ---- the parts of a commit; the lock is not held ---- */
+
+static int submit_ordered(struct jbd2_transaction *t)
+{
+        struct jbd2_ordered *o;
+        int ret = 0;
+
+        TAILQ_FOREACH (o, &t->ordered, link)
+                ret = first_error(ret, o->ops->submit(o));
+        return ret;
+}
+
+static int wait_ordered(struct jbd2_transaction *t)
+{
+        struct jbd2_ordered *o;
+        int ret = 0;
+
+        TAILQ_FOREACH (o, &t->ordered, link)
+                ret = first_error(ret, o->ops->wait(o));
+        return ret;
+}
 
 /* The journal's superblock says that the log is empty: that must change first (J32). */
 static int open_log(struct jbd2_transaction *t)
@@ -53,6 +75,7 @@ static int to_log(struct jbd2_transaction *t)
 
         if (ret == 0)
                 ret = jbd2_log_write(t, &v1_crc);
+        ret = first_error(ret, wait_ordered(t)); /* order: data before the commit block */
         if (ret < 0 || jbd2_is_aborted(j))
                 return ret;
 
@@ -118,8 +141,8 @@ static int to_home(struct jbd2_transaction *t)
         struct jbd2_buf *next = TAILQ_FIRST(&t->bufs);
         struct buf_home homes[HOME_BATCH];
         struct jbd2 *j = t->j;
+        int ret = wait_ordered(t);
         size_t nr;
-        int ret = 0;
 
         while (ret == 0 && (nr = gather_homes(t, &next, homes)) > 0) {
                 ret = buf_write_home(j->opts.bufs, homes, nr);
@@ -138,7 +161,10 @@ static void pass_on(struct jbd2_transaction *t, struct jbd2_buf *jb, bool durabl
 {
         struct jbd2 *j = t->j;
 
-        mem_free(jb->frozen);
+        mem_free(jb->committed);
+        jb->committed = jb->next ? jb->frozen : NULL;
+        if (!jb->next)
+                mem_free(jb->frozen);
         jb->frozen = NULL;
         TAILQ_REMOVE(&t->bufs, jb, link);
         jb->txn = jb->next;
@@ -173,6 +199,8 @@ static void drop_unchanged(struct jbd2_transaction *t)
                 TAILQ_REMOVE(&t->bufs, jb, link);
                 jb->txn = NULL;
                 jb->forgotten = jb->created; /* its zeros are not on the device */
+                mem_free(jb->committed);
+                jb->committed = NULL;
                 jbd2_buf_settle(jb);
         }
 }
@@ -191,8 +219,13 @@ static void run_callbacks(struct jbd2_transaction *t, int err)
 static void finish(struct jbd2_transaction *t, bool durable)
 {
         struct jbd2 *j = t->j;
+        struct jbd2_ordered *o;
         struct jbd2_buf *jb;
 
+        while ((o = TAILQ_FIRST(&t->ordered))) {
+                TAILQ_REMOVE(&t->ordered, o, link);
+                o->txn = NULL;
+        }
         while ((jb = TAILQ_FIRST(&t->bufs)))
                 pass_on(t, jb, durable);
         t->cost_left = 0;
@@ -237,7 +270,7 @@ static void commit_one(struct jbd2 *j)
         t = take_running(j);
         mtx_unlock(&j->lock);
 
-        ret = jbd2_error(j);
+        ret = jbd2_is_aborted(j) ? jbd2_error(j) : submit_ordered(t);
         if (ret == 0)
                 ret = j->has_log ? to_log(t) : to_home(t);
         if (ret < 0)

@@ -100,8 +100,7 @@ must_check int jbd2_extend(struct jbd2_handle *h, uint32_t blocks, uint32_t revo
 
 /*
  * Leave the transaction, which may commit what was done so far, and join a running one with new
- * credits.  -ENOSPC as for jbd2_start(): nothing has changed.  On another error the handle is
- * in no transaction, and can only be stopped.
+ * credits.  On an error the handle is in no transaction, and can only be stopped.
  */
 must_check int jbd2_restart(struct jbd2_handle *h, uint32_t blocks, uint32_t revokes);
 
@@ -116,6 +115,24 @@ struct jbd2 *jbd2_of(const struct jbd2_handle *h);
 /* The handle that this thread has open, or NULL. */
 struct jbd2_handle *jbd2_current(struct jbd2 *j);
 
+/*
+ * Credits set aside for later work that must find room, such as the completion of a write
+ * (J19).  Every reservation is used or given back, once, also after an abort.
+ */
+struct jbd2_reserved;
+
+/* jbd2_start(), outermost, and a reservation of `reserve` blocks, which may need to wait. */
+must_check int jbd2_start_reserving(struct jbd2 *j, uint32_t blocks, uint32_t revokes,
+                                    uint32_t reserve, struct jbd2_handle **ret_handle,
+                                    struct jbd2_reserved **ret_reserved);
+
+/*
+ * As jbd2_start(), with what was reserved and without waiting for log space.  The reservation
+ * is used up, also on an error.
+ */
+must_check int jbd2_start_reserved(struct jbd2_reserved *r, struct jbd2_handle **ret_handle);
+void jbd2_unreserve(struct jbd2_reserved *r); /* NULL is fine */
+
 /* ---- access to blocks (access.c) ---- */
 
 /*
@@ -129,6 +146,15 @@ must_check int jbd2_get_write(struct jbd2_handle *h, struct buf *buf, void **ret
 /* The same for a block that has just been allocated: the bytes are zeros.  Revoked in this
  * transaction, it is no longer (J36). */
 must_check int jbd2_get_create(struct jbd2_handle *h, struct buf *buf, void **ret_bytes);
+
+/* As jbd2_get_write, and the bytes as they are in the last durable state stay to be had. */
+must_check int jbd2_get_undo(struct jbd2_handle *h, struct buf *buf, void **ret_bytes);
+
+/*
+ * Copy the bytes as of the last commit of a buffer that jbd2_get_undo() has been called for.
+ * False when they are the current ones.
+ */
+bool jbd2_committed_bytes(struct jbd2 *j, struct buf *buf, void *ret_bytes);
 
 /* The buffer has been changed: its new bytes are part of the transaction.  Takes one credit,
  * the first time in a transaction. */
@@ -152,8 +178,33 @@ void jbd2_revoke(struct jbd2_handle *h, uint64_t blk, struct buf *buf);
 /* ---- what else belongs to a transaction (handle.c) ---- */
 
 /*
+ * File data that must be on the device before the transaction's metadata is (data=ordered,
+ * J25c).  submit() starts the writes or does them, wait() ends when they have; both are called
+ * by the committing thread, without locks, and start no handle.  An error aborts.
+ */
+struct jbd2_ordered;
+struct jbd2_ordered_ops {
+        int (*submit)(struct jbd2_ordered *o);
+        int (*wait)(struct jbd2_ordered *o);
+};
+
+struct jbd2_transaction;
+struct jbd2_ordered {
+        const struct jbd2_ordered_ops *ops;
+        struct jbd2_transaction *txn; /* zeros to begin with; the journal's */
+        TAILQ_ENTRY(jbd2_ordered) link;
+};
+
+/* From now until the handle's transaction is committed `o` is part of it.  Idempotent. */
+void jbd2_order(struct jbd2_handle *h, struct jbd2_ordered *o);
+
+/* `o` is part of no transaction any more; waits while a commit is calling it. */
+void jbd2_unorder(struct jbd2 *j, struct jbd2_ordered *o);
+
+/*
  * Called once, when the handle's transaction is durable (err 0) or never will be (J22).  By the
- * committing thread, without locks; it must not start a handle or wait for a commit.
+ * committing thread, without locks; it must not start a handle or wait for a commit, and takes
+ * no lock that others hold around jbd2_get_undo() or jbd2_order().
  */
 struct jbd2_callback {
         TAILQ_ENTRY(jbd2_callback) link;

@@ -22,7 +22,8 @@
  * I3. BUF_OPEN iff txn; else BUF_DIRTY iff cp; else there is no struct jbd2_buf.
  *
  * I4. Free space: the blocks from head to the tail that the journal's superblock on the device
- *     has.  It always suffices for the rest of the committing transaction and the running one.
+ *     has.  It always suffices for the rest of the committing transaction, the running one, and
+ *     what is reserved.
  *
  * I5. `io`: the device reads buf->data now; nobody changes it.  The lock is not held meanwhile.
  */
@@ -33,7 +34,7 @@
 enum txn_state {
         TXN_RUNNING,
         TXN_LOCKED, /* takes no more handles, waits for those that are open */
-        TXN_FLUSH,  /* blocks to the log */
+        TXN_FLUSH,  /* ordered data, and blocks to the log */
         TXN_COMMIT, /* the commit block: from here on a flush may have begun */
 };
 
@@ -47,13 +48,15 @@ struct jbd2_buf {
         bool dirty;                    /* changed by txn */
         bool next_dirty;               /* changed by next */
         bool forgotten;                /* freed by its latest transaction: next, or else txn */
-        bool created; /* new in its latest transaction: the log has no copy of it (J38) */
-        bool logged;  /* txn has written it to the log */
-        bool io;      /* I5 */
-        void *frozen; /* the bytes as txn left them, when next may have changed them */
+        bool created;    /* new in its latest transaction: the log has no copy of it (J38) */
+        bool logged;     /* txn has written it to the log */
+        bool io;         /* I5 */
+        void *frozen;    /* the bytes as txn left them, when next may have changed them */
+        void *committed; /* the bytes before txn, for jbd2_get_undo() */
 };
 
 TAILQ_HEAD(jbd2_buf_list, jbd2_buf);
+TAILQ_HEAD(jbd2_ordered_list, jbd2_ordered);
 TAILQ_HEAD(jbd2_callback_list, jbd2_callback);
 
 struct jbd2_transaction {
@@ -68,6 +71,7 @@ struct jbd2_transaction {
         uint32_t cost_left;      /* when committing: log blocks still to be written, at most */
         struct jbd2_buf_list bufs;
         struct jbd2_revoke_table *revokes;
+        struct jbd2_ordered_list ordered;
         struct jbd2_callback_list callbacks;
 
         uint32_t log_start;         /* its first block there */
@@ -84,6 +88,11 @@ struct jbd2_handle {
         uint32_t credits, revoke_credits; /* unused */
         bool sync;
         struct jbd2_handle *outer; /* this thread's handle of another journal */
+};
+
+struct jbd2_reserved {
+        struct jbd2 *j;
+        uint32_t blocks;
 };
 
 struct jbd2 {
@@ -108,6 +117,7 @@ struct jbd2 {
         struct jbd2_transaction_list checkpoints; /* durable ones, oldest first */
         bool commit_busy;                         /* a thread is in commit_one() */
         bool checkpoint_busy;                     /* a thread is writing home */
+        uint32_t reserved;
         uint32_t next_tid;
         uint32_t head, free; /* log blocks (I4) */
         uint32_t first_tid;  /* [const] that the log began with */

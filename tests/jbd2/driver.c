@@ -142,7 +142,7 @@ static int change(struct driver *d, struct jbd2_handle *h, uint32_t blk)
         if (ret < 0)
                 return ret;
         check_bytes(d, blk, buf->data);
-        ret = jbd2_get_write(h, buf, &bytes);
+        ret = by_chance(d, 10) ? jbd2_get_undo(h, buf, &bytes) : jbd2_get_write(h, buf, &bytes);
         if (ret == 0 && !by_chance(d, 5)) /* sometimes access is not used */
                 set_bytes(d, h, blk, buf, bytes);
         buf_put(buf);
@@ -304,7 +304,16 @@ static int change_blocks(struct driver *d, struct jbd2_handle *h, unsigned max)
         return ret;
 }
 
-/* ---- data ---- */
+/* ---- ordered data (J25c) ---- */
+
+struct ordered {
+        struct jbd2_ordered o;
+        struct jbd2_callback cb;
+        struct driver_shared *s;
+        uint32_t blk;
+        uint64_t version;
+        struct ordered *next; /* in s->over */
+};
 
 static int write_data(struct driver_shared *s, uint32_t blk, uint64_t version)
 {
@@ -313,6 +322,53 @@ static int write_data(struct driver_shared *s, uint32_t blk, uint64_t version)
         model_fill(s->m, blk, version, bytes);
         return uext4_bdev_write(s->r->devs[RIG_FS], bytes, s->m->block_size,
                                 (uint64_t)blk * s->m->block_size, 0);
+}
+
+/* A write may be over when submit() returns, or no sooner than wait() returns. */
+static int ordered_submit(struct jbd2_ordered *o)
+{
+        struct ordered *od = (struct ordered *)o;
+
+        return od->version % 2 ? write_data(od->s, od->blk, od->version) : 0;
+}
+
+static int ordered_wait(struct jbd2_ordered *o)
+{
+        struct ordered *od = (struct ordered *)o;
+
+        return od->version % 2 ? 0 : write_data(od->s, od->blk, od->version);
+}
+
+static const struct jbd2_ordered_ops ordered_ops = {ordered_submit, ordered_wait};
+
+static void ordered_over(struct jbd2_callback *cb, int err)
+{
+        struct ordered *od = container_of(cb, struct ordered, cb);
+        struct model *m = od->s->m;
+
+        T_CHECK(atomic_fetch_sub(&od->s->nr_callbacks_due, 1) > 0);
+        pthread_mutex_lock(&m->lock);
+        od->next = od->s->over;
+        od->s->over = od;
+        pthread_mutex_unlock(&m->lock);
+}
+
+/* Those whose transaction is over; not in a callback, because the commit goes on a little. */
+static void drop_ordered(struct driver_shared *s)
+{
+        struct ordered *od, *next;
+
+        pthread_mutex_lock(&s->m->lock);
+        od = s->over;
+        s->over = NULL;
+        pthread_mutex_unlock(&s->m->lock);
+        for (; od; od = next) {
+                next = od->next;
+                if (s->r->j)
+                        jbd2_unorder(s->r->j, &od->o);
+                atomic_store(&s->data_busy[od->blk], false);
+                free(od);
+        }
 }
 
 /* One that no transaction needs at present, or 0. */
@@ -338,41 +394,26 @@ static void need_data(struct driver *d, uint32_t blk, uint64_t version, uint32_t
         pthread_mutex_unlock(&m->lock);
 }
 
-struct written {
-        struct jbd2_callback cb;
-        struct driver_shared *s;
-        uint32_t blk;
-};
-
-static void written_durably(struct jbd2_callback *cb, int err)
-{
-        struct written *w = (struct written *)cb;
-
-        T_CHECK(atomic_fetch_sub(&w->s->nr_callbacks_due, 1) > 0);
-        atomic_store(&w->s->data_busy[w->blk], false);
-        free(w);
-}
-
-/* Data that is on the device before its handle is stopped: the commit makes it durable. */
-static int order_data(struct driver *d, struct jbd2_handle *h)
+static void order_data(struct driver *d, struct jbd2_handle *h)
 {
         struct model *m = d->s->m;
-        uint64_t version = new_version(m);
         uint32_t blk = try_data_block(d);
-        struct written *w;
-        int ret;
+        struct ordered *od;
 
         if (!blk)
-                return 0;
-        w = t_alloc(sizeof(*w));
-        *w = (struct written){.cb.fn = written_durably, .s = d->s, .blk = blk};
+                return;
+        od = t_alloc(sizeof(*od));
+        od->o.ops = &ordered_ops;
+        od->cb.fn = ordered_over;
+        od->s = d->s;
+        od->blk = blk;
+        od->version = new_version(m);
+        need_data(d, blk, od->version, model_age(m, jbd2_tid(h)));
         atomic_fetch_add(&d->s->nr_callbacks_due, 1);
-        jbd2_on_commit(h, &w->cb);
-        need_data(d, blk, version, UINT32_MAX);
-        ret = write_data(d->s, blk, version);
-        if (ret == 0)
-                need_data(d, blk, version, model_age(m, jbd2_tid(h)));
-        return ret;
+        jbd2_order(h, &od->o);
+        if (by_chance(d, 20))
+                jbd2_order(h, &od->o); /* idempotent */
+        jbd2_on_commit(h, &od->cb);
 }
 
 /* ---- kinds of steps ---- */
@@ -411,7 +452,7 @@ static int work_in(struct driver *d, struct jbd2_handle *h, unsigned max)
         int ret = change_blocks(d, h, max);
 
         if (ret == 0 && by_chance(d, 10))
-                ret = order_data(d, h);
+                order_data(d, h);
         if (ret == 0 && by_chance(d, 10))
                 ret = extend_or_restart(d, h, max);
         return ret;
@@ -567,6 +608,7 @@ int driver_step(struct driver *d)
         unsigned kind = (unsigned)t_below(&d->rand, 100);
         int ret;
 
+        drop_ordered(d->s);
         if (kind < 10)
                 ret = step_read(d);
         else if (kind < 18 && !d->s->no_waits)
@@ -595,6 +637,7 @@ uint64_t driver_run(struct driver *d, uint64_t nr)
 void driver_shared_done(struct driver_shared *s)
 {
         T_CHECK(atomic_load(&s->nr_callbacks_due) == 0); /* each was called (J22) */
+        drop_ordered(s);
         for (uint32_t i = 0; i < s->m->nr_blocks; i++)
                 pthread_mutex_destroy(&s->block_locks[i]);
         free(s->block_locks);

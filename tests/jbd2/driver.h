@@ -4,7 +4,7 @@
 
 /*
  * Random work on a journal: handles that change, create, free and forget blocks, restart and
- * extend, write data, commit; and file data in blocks that were metadata before (J39).  Each
+ * extend, order data, commit; and file data in blocks that were metadata before (J39).  Each
  * step is written down in a model first.
  *
  * Several drivers, one a thread, share a model.  What keeps them apart in a block is a lock of
@@ -13,11 +13,14 @@
 
 #include "model.h"
 
+struct ordered;
+
 struct driver_shared {
         struct rig *r;
         struct model *m;
         pthread_mutex_t *block_locks; /* of the metadata */
         atomic_bool *data_busy;       /* of the data */
+        struct ordered *over;         /* whose transaction has ended [model.lock] */
         atomic_uint nr_callbacks_due; /* added and not called yet */
         unsigned max_blocks;          /* that a handle changes; 0: 6 */
         bool may_fail;                /* the device fails sooner or later */

@@ -47,7 +47,7 @@ struct model_block {
         bool no_copies;    /* the log has no copy of it that is not revoked */
         uint32_t copy_age; /* else: since this transaction */
 
-        /* Data that shall be there if transaction need_age is (data=ordered). */
+        /* Data that shall be there if transaction need_age is (J25c). */
         bool is_ordered;
         uint32_t need_age;
         uint64_t need_version;

@@ -201,11 +201,14 @@ static void a_failed_checkpoint_keeps_the_log(void **state)
 static void open_handles_are_stopped_after_an_abort(void **state)
 {
         struct rig_config c = rig_plain(264, 64);
+        struct jbd2_reserved *reserved, *unused;
         struct jbd2_handle *h, *inner;
         struct rig r;
 
         rig_open(&r, &c, NULL);
-        h = rig_start(&r, 3, 1);
+        assert_int_equal(jbd2_start_reserving(r.j, 2, 1, 1, &h, &reserved), 0);
+        assert_int_equal(jbd2_stop(h), 0);
+        assert_int_equal(jbd2_start_reserving(r.j, 3, 1, 1, &h, &unused), 0);
         assert_int_equal(jbd2_start(r.j, 1, 0, &inner), 0);
         assert_int_equal(rig_set(&r, h, 5, 'a'), 0);
         jbd2_abort(r.j, -EIO);
@@ -216,6 +219,8 @@ static void open_handles_are_stopped_after_an_abort(void **state)
         assert_int_equal(jbd2_restart(h, 1, 0), -EROFS);
         assert_int_equal(jbd2_stop(inner), -EIO);
         assert_int_equal(jbd2_stop(h), -EIO);
+        assert_int_equal(jbd2_start_reserved(reserved, &h), -EROFS);
+        jbd2_unreserve(unused);
         check_aborted(&r);
         check_error_stored(&r, -EIO);
         assert_int_equal(rig_cached_byte(&r, 5), 'a'); /* reads go on */

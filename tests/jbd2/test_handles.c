@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The calls of jbd2/jbd2.h that are about handles: credits and callbacks.  One promise a test.
+ * The calls of jbd2/jbd2.h that are about handles: credits, reservations, callbacks and ordered
+ * data.  One promise a test.
  */
 #include <signal.h>
 #include <sys/wait.h>
@@ -63,7 +64,7 @@ static void a_thread_has_a_handle_of_each_journal(void **state)
 static void credits_have_a_limit(void **state)
 {
         struct jbd2_handle *h;
-        uint32_t max, tid;
+        uint32_t max;
         struct rig r;
 
         rig_open_plain(&r);
@@ -73,11 +74,9 @@ static void credits_have_a_limit(void **state)
         assert_int_equal(jbd2_start(r.j, max, 64, &h), -ENOSPC);
         assert_int_equal(jbd2_start(r.j, UINT32_MAX, UINT32_MAX, &h), -ENOSPC);
         h = rig_start(&r, max, 0);
-        tid = jbd2_tid(h);
         for (uint32_t i = 0; i < max; i++)
                 assert_int_equal(rig_set(&r, h, i, 'a'), 0);
         assert_int_equal(jbd2_restart(h, max + 1, 0), -ENOSPC);
-        assert_int_equal(jbd2_tid(h), tid);
         assert_int_equal(jbd2_stop(h), 0);
         assert_int_equal(jbd2_commit_all(r.j), 0);
         assert_int_equal(rig_durable_byte(&r, max - 1), 'a');
@@ -211,7 +210,8 @@ static void ensure_extends_or_restarts(void **state)
 
 static void waiting_with_a_handle_open_is_refused(void **state)
 {
-        struct jbd2_handle *h;
+        struct jbd2_reserved *reserved;
+        struct jbd2_handle *h, *h2;
         struct rig r;
 
         rig_open_plain(&r);
@@ -219,15 +219,136 @@ static void waiting_with_a_handle_open_is_refused(void **state)
         assert_int_equal(jbd2_commit(r.j, jbd2_tid(h)), -EDEADLK);
         assert_int_equal(jbd2_commit_all(r.j), -EDEADLK);
         assert_int_equal(jbd2_flush(r.j), -EDEADLK);
+        assert_int_equal(jbd2_start_reserving(r.j, 1, 0, 1, &h2, &reserved), -EDEADLK);
         assert_int_equal(jbd2_error(r.j), 0);
         assert_int_equal(jbd2_stop(h), 0);
         assert_int_equal(rig_close(&r), 0);
 }
 
-/* ---- callbacks ---- */
+/* ---- reservations ---- */
+
+static void what_was_reserved_can_be_used(void **state)
+{
+        struct jbd2_reserved *reserved;
+        struct jbd2_handle *h;
+        struct rig r;
+
+        rig_open_plain(&r);
+        assert_int_equal(jbd2_start_reserving(r.j, 2, 0, 3, &h, &reserved), 0);
+        assert_int_equal(rig_set(&r, h, 1, 'a'), 0);
+        assert_int_equal(jbd2_stop(h), 0);
+        assert_int_equal(jbd2_commit_all(r.j), 0); /* it outlives the transaction */
+        assert_int_equal(jbd2_start_reserved(reserved, &h), 0);
+        assert_int_equal(jbd2_credits(h), 3);
+        for (uint64_t i = 2; i < 5; i++)
+                assert_int_equal(rig_set(&r, h, i, 'b'), 0);
+        assert_int_equal(jbd2_stop(h), 0);
+        jbd2_unreserve(NULL);
+        assert_int_equal(jbd2_commit_all(r.j), 0);
+        assert_int_equal(rig_durable_byte(&r, 4), 'b');
+        assert_int_equal(rig_close(&r), 0);
+}
+
+/* Nothing of a reservation stays behind, whichever way it goes. */
+static void reservations_do_not_add_up(void **state)
+{
+        struct jbd2_handle *h;
+        struct rig r;
+
+        rig_open_plain(&r);
+        for (unsigned n = 0; n < 200; n++) {
+                struct jbd2_reserved *reserved;
+                uint32_t max = jbd2_max_credits(r.j);
+
+                assert_int_equal(jbd2_start_reserving(r.j, 1, 0, max / 2, &h, &reserved), 0);
+                assert_int_equal(jbd2_stop(h), 0);
+                if (n % 2) {
+                        jbd2_unreserve(reserved);
+                } else {
+                        assert_int_equal(jbd2_start_reserved(reserved, &h), 0);
+                        assert_int_equal(rig_set(&r, h, n % 100, 'a'), 0);
+                        assert_int_equal(jbd2_stop(h), 0);
+                }
+                h = rig_start(&r, max, 0);
+                assert_int_equal(jbd2_stop(h), 0);
+        }
+        assert_int_equal(rig_close(&r), 0);
+}
+
+/* Completions must find room although everybody else fills the log (J19). */
+static void reserved_work_needs_no_room(void **state)
+{
+        struct jbd2_reserved *reserved[8];
+        struct jbd2_handle *h;
+        struct rig r;
+
+        rig_open_plain(&r);
+        for (unsigned i = 0; i < 8; i++) {
+                assert_int_equal(jbd2_start_reserving(r.j, 1, 0, 1, &h, &reserved[i]), 0);
+                assert_int_equal(jbd2_stop(h), 0);
+        }
+        for (unsigned n = 0; n < 300; n++) {
+                rig_set_many(&r, n % 100, 4, 'x');
+                if (n % 40 == 39) {
+                        assert_int_equal(jbd2_start_reserved(reserved[n / 40], &h), 0);
+                        assert_int_equal(rig_set(&r, h, 110 + n / 40, 'r'), 0);
+                        assert_int_equal(jbd2_stop(h), 0);
+                }
+        }
+        assert_int_equal(jbd2_start_reserved(reserved[7], &h), 0);
+        assert_int_equal(jbd2_stop(h), 0);
+        assert_int_equal(jbd2_flush(r.j), 0);
+        assert_int_equal(rig_device_byte(&r, 116), 'r');
+        assert_int_equal(rig_close(&r), 0);
+}
+
+struct starter {
+        struct rig *r;
+        uint32_t blocks;
+        atomic_bool has_started;
+};
+
+static void *start_and_stop(void *arg)
+{
+        struct starter *s = arg;
+        struct jbd2_handle *h = rig_start(s->r, s->blocks, 0);
+
+        atomic_store(&s->has_started, true);
+        T_CHECK(jbd2_stop(h) == 0);
+        return NULL;
+}
+
+/* No commit gives room that is set aside; a handle waits until it is given back. */
+static void a_handle_waits_for_reservations(void **state)
+{
+        struct jbd2_reserved *reserved[3];
+        struct jbd2_handle *h;
+        struct starter s;
+        pthread_t thread;
+        struct rig r;
+
+        rig_open_plain(&r);
+        s = (struct starter){.r = &r, .blocks = jbd2_max_credits(r.j)};
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(
+                        jbd2_start_reserving(r.j, 1, 0, s.blocks / 2, &h, &reserved[i]), 0);
+                assert_int_equal(jbd2_stop(h), 0);
+        }
+        assert_int_equal(pthread_create(&thread, NULL, start_and_stop, &s), 0);
+        usleep(20000);
+        assert_false(atomic_load(&s.has_started));
+        for (unsigned i = 0; i < 3; i++)
+                jbd2_unreserve(reserved[i]);
+        pthread_join(thread, NULL);
+        assert_true(atomic_load(&s.has_started));
+        assert_int_equal(rig_close(&r), 0);
+}
+
+/* ---- callbacks and ordered data ---- */
 
 struct event {
         struct jbd2_callback cb;
+        struct jbd2_ordered o;
         char name;
         int result;
 };
@@ -251,10 +372,26 @@ static void event_cb(struct jbd2_callback *cb, int err)
         tell(e->name);
 }
 
+static int event_submit(struct jbd2_ordered *o)
+{
+        struct event *e = container_of(o, struct event, o);
+
+        tell('s');
+        return e->result;
+}
+
+static int event_wait(struct jbd2_ordered *o)
+{
+        tell('w');
+        return 0;
+}
+
+static const struct jbd2_ordered_ops event_ops = {event_submit, event_wait};
+
 static void a_commit_calls_in_order(void **state)
 {
-        struct event a = {.cb.fn = event_cb, .name = 'a'};
-        struct event b = {.cb.fn = event_cb, .name = 'b', .result = 5};
+        struct event a = {.cb.fn = event_cb, .o.ops = &event_ops, .name = 'a'};
+        struct event b = {.cb.fn = event_cb, .o.ops = &event_ops, .name = 'b', .result = 5};
         struct jbd2_handle *h;
         struct rig r;
 
@@ -263,38 +400,55 @@ static void a_commit_calls_in_order(void **state)
         h = rig_start(&r, 1, 0);
         jbd2_on_commit(h, &a.cb);
         jbd2_on_commit(h, &b.cb);
+        jbd2_order(h, &a.o);
+        jbd2_order(h, &a.o);
         assert_int_equal(jbd2_stop(h), 0);
         assert_string_equal(events, "");
         assert_int_equal(jbd2_commit_all(r.j), 0);
-        assert_string_equal(events, "ab");
+        assert_string_equal(events, "swab");
         assert_int_equal(b.result, 0);
         assert_int_equal(jbd2_commit_all(r.j), 0);
         rig_set_many(&r, 1, 1, 'x');
         assert_int_equal(jbd2_commit_all(r.j), 0);
-        assert_string_equal(events, "ab"); /* once */
+        assert_string_equal(events, "swab"); /* once */
         assert_int_equal(rig_close(&r), 0);
 }
 
-static void a_failed_commit_calls_with_its_error(void **state)
+static void ordered_data_can_be_taken_out_again(void **state)
 {
-        const struct uext4_bdev_fault rule = {.ops = 1u << UEXT4_BDEV_WRITE, .error = -EIO};
-        struct event a = {.cb.fn = event_cb, .name = 'a'};
-        struct rig_config c = rig_plain(264, 64);
+        struct event a = {.o.ops = &event_ops};
+        struct jbd2_handle *h;
+        struct rig r;
+
+        events[0] = '\0';
+        rig_open_plain(&r);
+        jbd2_unorder(r.j, &a.o);
+        h = rig_start(&r, 1, 0);
+        jbd2_order(h, &a.o);
+        assert_int_equal(jbd2_stop(h), 0);
+        jbd2_unorder(r.j, &a.o);
+        assert_int_equal(jbd2_commit_all(r.j), 0);
+        assert_string_equal(events, "");
+        assert_int_equal(rig_close(&r), 0);
+}
+
+static void failed_data_aborts(void **state)
+{
+        struct event a = {.cb.fn = event_cb, .o.ops = &event_ops, .name = 'a', .result = -EIO};
         struct jbd2_handle *h;
         uint32_t tid;
         struct rig r;
 
-        c.with_fault = true;
         events[0] = '\0';
-        rig_open(&r, &c, NULL);
+        rig_open_plain(&r);
         h = rig_start(&r, 1, 0);
         tid = jbd2_tid(h);
         assert_int_equal(rig_set(&r, h, 1, 'a'), 0);
+        jbd2_order(h, &a.o);
         jbd2_on_commit(h, &a.cb);
         jbd2_sync(h);
-        assert_int_equal(uext4_bdev_fault_add(r.faults[RIG_FS], &rule), 0);
         assert_int_equal(jbd2_stop(h), -EIO);
-        assert_string_equal(events, "a");
+        assert_true(strchr(events, 'a'));
         assert_int_equal(a.result, -EIO); /* it never will be durable */
         assert_false(jbd2_is_durable(r.j, tid));
         assert_int_equal(rig_recovered_byte(&r, UEXT4_BDEV_SIM_ALL, 1), 0);
@@ -319,6 +473,7 @@ static void a_handle_without_a_transaction_does_nothing(void **state)
         assert_int_equal(jbd2_ensure(h, 1, 0), -EROFS);
         assert_int_equal(rig_set(&r, h, 1, 'a'), -EROFS);
         jbd2_revoke(h, 1, NULL);
+        jbd2_order(h, &a.o);
         jbd2_on_commit(h, &a.cb);
         assert_string_equal(events, "a");
         assert_int_equal(a.result, -EROFS);
@@ -338,8 +493,13 @@ int main(void)
                 cmocka_unit_test(a_restart_lets_a_commit_through),
                 cmocka_unit_test(ensure_extends_or_restarts),
                 cmocka_unit_test(waiting_with_a_handle_open_is_refused),
+                cmocka_unit_test(what_was_reserved_can_be_used),
+                cmocka_unit_test(reservations_do_not_add_up),
+                cmocka_unit_test(reserved_work_needs_no_room),
+                cmocka_unit_test(a_handle_waits_for_reservations),
                 cmocka_unit_test(a_commit_calls_in_order),
-                cmocka_unit_test(a_failed_commit_calls_with_its_error),
+                cmocka_unit_test(ordered_data_can_be_taken_out_again),
+                cmocka_unit_test(failed_data_aborts),
                 cmocka_unit_test(a_handle_without_a_transaction_does_nothing),
         };
 

@@ -302,10 +302,11 @@ static void without_a_log_the_calls_are_the_same(void **state)
 /* A piece of work in which everything allocates; the first error, after tidying up. */
 static int work(struct rig *r, uint8_t byte)
 {
+        struct jbd2_reserved *reserved;
         struct jbd2_handle *h;
         struct buf *buf;
         void *bytes;
-        int ret = jbd2_start(r->j, 8, 4, &h);
+        int ret = jbd2_start_reserving(r->j, 8, 4, 2, &h, &reserved);
 
         if (ret < 0)
                 return ret;
@@ -313,7 +314,7 @@ static int work(struct rig *r, uint8_t byte)
         if (ret == 0)
                 ret = buf_read(r->bufs, 2, NULL, 0, &buf);
         if (ret == 0) {
-                ret = jbd2_get_write(h, buf, &bytes);
+                ret = jbd2_get_undo(h, buf, &bytes);
                 if (ret == 0) {
                         memset(bytes, byte, BS);
                         tj_put32(bytes, TJ_MAGIC); /* the commit needs a copy */
@@ -332,8 +333,15 @@ static int work(struct rig *r, uint8_t byte)
         jbd2_revoke(h, 4, NULL);
         jbd2_revoke(h, 3, NULL);
         if (ret == 0)
-                ret = jbd2_extend(h, 1, 200);
+                ret = jbd2_extend(h, 1, 100);
         ret = first_error(ret, jbd2_stop(h));
+        if (ret >= 0) {
+                ret = jbd2_start_reserved(reserved, &h);
+                if (ret == 0)
+                        ret = jbd2_stop(h);
+        } else {
+                jbd2_unreserve(reserved);
+        }
         return first_error(ret, jbd2_commit_all(r->j));
 }
 
