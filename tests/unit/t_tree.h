@@ -19,15 +19,21 @@ struct t_tree {
         struct t_log log;
 };
 
-static inline void t_tree_mount(struct t_tree *t)
+static inline void t_tree_mount_as(struct t_tree *t, const char *options)
 {
         struct uext4_mount_params params = {
-                .options = "rw,commit=100000", .log = t_log_line, .log_arg = &t->log};
+                .options = options, .log = t_log_line, .log_arg = &t->log};
 
         t_log_init(&t->log);
         T_CHECK(uext4_bdev_open_buffer(t->img.data, t->img.size, 0, &t->dev) == 0);
         T_CHECK(uext4_mount_bdev(t->dev, &params, &t->fs) == 0);
         T_CHECK(t->fs->ext4->journal);
+}
+
+/* Commits are the test's own. */
+static inline void t_tree_mount(struct t_tree *t)
+{
+        t_tree_mount_as(t, "rw,commit=100000");
 }
 
 static inline void t_tree_unmount(struct t_tree *t)

@@ -6,8 +6,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 
-#include "lib/lib.h"
-#include "t_write.h"
+#include "t_tree.h"
 
 #define NR_THREADS 4
 #define NR_NAMES   12
@@ -111,31 +110,18 @@ static void work(void *arg, unsigned n)
 
 static void test_shared_tree(void **state)
 {
-        struct t_image img = t_mkfs(24u << 20,
-                                    "-b 1024 -N 4000 -O " T_EXT4
-                                    ",dir_index,filetype,large_file,sparse_super",
-                                    NULL);
+        struct t_tree t = {.img = t_mkfs(24u << 20, "-b 1024 -N 4000 -O " T_DIRS, NULL)};
         struct shared s = {.nr_ops = 20000};
-        struct uext4_bdev *dev;
-        const char *complaint;
-        struct t_log log;
-        struct uext4_mount_params params = {
-                .options = "rw", .log = t_log_line, .log_arg = &log};
 
         (void)state;
-        t_log_init(&log);
-        T_CHECK(uext4_bdev_open_buffer(img.data, img.size, 0, &dev) == 0);
-        T_CHECK(uext4_mount_bdev(dev, &params, &s.fs) == 0);
+        t_tree_mount_as(&t, "rw");
+        s.fs = t.fs;
         t_run_threads(NR_THREADS, work, &s);
-        T_CHECK(uext4_unmount(s.fs) == 0);
-        uext4_bdev_close(dev);
-        assert_string_equal(log.text, "");
+        t_tree_unmount(&t);
+        assert_string_equal(t.log.text, "");
         for (unsigned i = 0; i < ARRAY_LEN(s.nr_done); i++)
                 assert_true(s.nr_done[i] > 0);
-        complaint = t_fsck(&img, false);
-        if (complaint)
-                fail_msg("%s", complaint);
-        t_image_free(&img);
+        t_tree_end(&t, "a tree of all");
 }
 
 /* Threads that fill one directory, whose index grows, while another one reads it. */
@@ -166,38 +152,20 @@ static void fill(void *arg, unsigned n)
 
 static void test_one_directory(void **state)
 {
-        struct t_image img = t_mkfs(24u << 20,
-                                    "-b 1024 -N 6000 -O " T_EXT4
-                                    ",dir_index,filetype,large_file,sparse_super",
-                                    NULL);
+        struct t_tree t = {.img = t_mkfs(24u << 20, "-b 1024 -N 6000 -O " T_DIRS, NULL)};
         struct shared s = {.nr_ops = 1000};
         struct uext4_inode *root;
-        struct uext4_dirent entry;
-        struct uext4_bdev *dev;
-        const char *complaint;
-        unsigned nr = 0;
-        uint64_t cookie = 0;
-        struct t_log log;
-        struct uext4_mount_params params = {
-                .options = "rw", .log = t_log_line, .log_arg = &log};
 
         (void)state;
-        t_log_init(&log);
-        T_CHECK(uext4_bdev_open_buffer(img.data, img.size, 0, &dev) == 0);
-        T_CHECK(uext4_mount_bdev(dev, &params, &s.fs) == 0);
+        t_tree_mount_as(&t, "rw");
+        s.fs = t.fs;
         t_run_threads(NR_THREADS, fill, &s);
-        T_CHECK(uext4_resolve(s.fs, "/", 0, &root) == 0);
-        while (uext4_readdir(root, &cookie, &entry) > 0)
-                nr++;
-        assert_int_equal(nr, 3 + (NR_THREADS - 1) * s.nr_ops); /* ".", "..", lost+found */
+        root = t_tree_at(&t, "/");
+        assert_int_equal(t_tree_count(root), 1 + (NR_THREADS - 1) * s.nr_ops); /* lost+found */
         uext4_inode_put(root);
-        T_CHECK(uext4_unmount(s.fs) == 0);
-        uext4_bdev_close(dev);
-        assert_string_equal(log.text, "");
-        complaint = t_fsck(&img, false);
-        if (complaint)
-                fail_msg("%s", complaint);
-        t_image_free(&img);
+        t_tree_unmount(&t);
+        assert_string_equal(t.log.text, "");
+        t_tree_end(&t, "one directory");
 }
 
 /* ---- two directories, each in the other, which no lock of the upper one comes first in ----
@@ -227,28 +195,21 @@ static void go_round(void *arg, unsigned n)
 
 static void test_each_in_the_other(void **state)
 {
-        struct t_image img =
-                t_mkfs(8u << 20, "-b 1024 -O " T_EXT4 ",filetype,large_file,sparse_super",
-                       "mkdir a\\nmkdir a/b\\nln a a/b/a\\n");
+        struct t_tree t = {.img = t_mkfs(8u << 20,
+                                         "-b 1024 -O " T_EXT4
+                                         ",filetype,large_file,sparse_super",
+                                         "mkdir a\\nmkdir a/b\\nln a a/b/a\\n")};
         struct loop l = {.nr_ops = 3000};
-        struct uext4_bdev *dev;
-        struct uext4_fs *fs;
-        struct t_log log;
-        struct uext4_mount_params params = {
-                .options = "rw", .log = t_log_line, .log_arg = &log};
 
         (void)state;
-        t_log_init(&log);
-        T_CHECK(uext4_bdev_open_buffer(img.data, img.size, 0, &dev) == 0);
-        T_CHECK(uext4_mount_bdev(dev, &params, &fs) == 0);
-        T_CHECK(uext4_resolve(fs, "/a", 0, &l.dirs[0]) == 0);
-        T_CHECK(uext4_resolve(fs, "/a/b", 0, &l.dirs[1]) == 0);
+        t_tree_mount_as(&t, "rw");
+        l.dirs[0] = t_tree_at(&t, "/a");
+        l.dirs[1] = t_tree_at(&t, "/a/b");
         t_run_threads(4, go_round, &l);
         for (unsigned i = 0; i < 2; i++)
                 uext4_inode_put(l.dirs[i]);
-        T_CHECK(uext4_unmount(fs) == 0);
-        uext4_bdev_close(dev);
-        t_image_free(&img);
+        t_tree_unmount(&t);
+        t_image_free(&t.img); /* it is damaged: nothing for e2fsck */
 }
 
 int main(void)
