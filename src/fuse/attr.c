@@ -45,16 +45,20 @@ void srv_attr_of(const struct uext4_stat *st, struct fuse_attr *ret_attr)
         };
 }
 
+static int reply_stat(struct srv_request *rq, const struct uext4_stat *st, uint64_t seconds)
+{
+        struct fuse_attr_out out = {.attr_valid = seconds};
+
+        srv_attr_of(st, &out.attr);
+        return srv_reply(rq, &out, sizeof(out));
+}
+
 static int reply_attr(struct srv_request *rq, struct uext4_inode *inode)
 {
-        struct fuse_attr_out out = {.attr_valid = SRV_VALID_SECONDS};
         struct uext4_stat st;
         int ret = uext4_stat(inode, &st);
 
-        if (ret < 0)
-                return ret;
-        srv_attr_of(&st, &out.attr);
-        return srv_reply(rq, &out, sizeof(out));
+        return ret < 0 ? ret : reply_stat(rq, &st, SRV_VALID_SECONDS);
 }
 
 int srv_op_getattr(struct srv_request *rq)
@@ -223,15 +227,11 @@ static int add_kill(struct srv_request *rq, struct srv_node *node, struct uext4_
  */
 static int reply_cut(struct srv_request *rq, struct uext4_inode *inode, uint64_t size)
 {
-        struct fuse_attr_out out = {.attr_valid = 0};
         struct uext4_stat st;
         int ret = uext4_stat(inode, &st);
 
-        if (ret < 0)
-                return ret;
         st.size = size;
-        srv_attr_of(&st, &out.attr);
-        return srv_reply(rq, &out, sizeof(out));
+        return ret < 0 ? ret : reply_stat(rq, &st, 0);
 }
 
 int srv_op_setattr(struct srv_request *rq)
